@@ -1,0 +1,128 @@
+"""Cameras: world <-> camera, distorted projection, screen coordinates, and the Human3.6M calibration.
+
+World frame: metres, z up. Camera frame: metres, x right, y down, z forward. Points are row vectors.
+The intrinsic vector is (fx, fy, cx, cy, k1, k2, k3, p1, p2): radial k, tangential p; in whatever unit focal length and
+centre are given (pixels or screen-normalised), the projection comes out in that unit.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from common.rotation import quaternion_inverse, quaternion_rotate
+
+H36M_CALIBRATION = Path(__file__).with_name("h36m_cameras.json")
+
+
+@dataclass(frozen=True)
+class Camera:
+    """One calibrated camera. `orientation` (wxyz) and `translation` (metres) carry camera points into the world."""
+
+    id: str
+    width: int
+    height: int
+    focal: tuple[float, float]  # pixels
+    centre: tuple[float, float]  # pixels
+    radial: tuple[float, float, float]
+    tangential: tuple[float, float]
+    orientation: tuple[float, float, float, float]
+    translation: tuple[float, float, float]
+
+    def intrinsics(self, unit: str = "pixels") -> Tensor:
+        """The intrinsic vector (9,), float32. `unit`:
+
+        "pixels": focal length and centre in pixels. "screen": both screen-normalised (VideoPose3D, PoseAug).
+        "ites": focal length in pixels, centre screen-normalised (ITES reads only the focal length).
+        """
+        fx, fy = self.focal
+        cx, cy = self.centre
+        if unit != "pixels":
+            cx, cy = cx / self.width * 2 - 1, cy / self.width * 2 - self.height / self.width
+        if unit == "screen":
+            fx, fy = fx / self.width * 2, fy / self.width * 2
+        return torch.tensor((fx, fy, cx, cy, *self.radial, *self.tangential), dtype=torch.float32)
+
+
+@cache
+def h36m_cameras() -> dict[str, tuple[Camera, ...]]:
+    """The four Human3.6M cameras by subject, in the order of the published 2D files (54138969, 55011271, ...).
+
+    Subjects without published extrinsics (S2, S3, S4) are absent.
+    """
+    table = json.loads(H36M_CALIBRATION.read_text())
+    cameras = {}
+    for subject, views in table["extrinsics"].items():
+        if all(view for view in views):
+            cameras[subject] = tuple(
+                Camera(
+                    id=lens["id"],
+                    width=lens["res_w"],
+                    height=lens["res_h"],
+                    focal=tuple(lens["focal_length"]),
+                    centre=tuple(lens["center"]),
+                    radial=tuple(lens["radial_distortion"]),
+                    tangential=tuple(lens["tangential_distortion"]),
+                    orientation=tuple(view["orientation"]),
+                    translation=tuple(t / 1000 for t in view["translation"]),  # published in millimetres
+                )
+                for lens, view in zip(table["intrinsics"], views, strict=True)
+            )
+    return cameras
+
+
+def world_to_camera(points: Tensor, orientation: Tensor, translation: Tensor) -> Tensor:
+    """World points (..., 3) in metres -> camera frame; `orientation` (..., 4) and `translation` (..., 3) broadcast."""
+    return quaternion_rotate(quaternion_inverse(orientation), points - translation)
+
+
+def camera_to_world(points: Tensor, orientation: Tensor, translation: Tensor | float = 0.0) -> Tensor:
+    """Camera-frame points (..., 3) -> world; leave `translation` out to turn a root-relative pose upright."""
+    return quaternion_rotate(orientation, points) + translation
+
+
+def project(points: Tensor, intrinsics: Tensor) -> Tensor:
+    """Camera-frame points (..., 3) -> image (..., 2) with lens distortion; `intrinsics` (..., 9) broadcasts.
+
+    The field's form (VideoPose3D, PoseAug), which is not the textbook's: X/Z and Y/Z are clamped to [-1, 1], the factor
+    1 + k1 r^2 + k2 r^4 + k3 r^6 + p1 x + p2 y scales the point, and p * r^2 is added.
+    """
+    focal, centre, radial, tangential = intrinsics.split((2, 2, 3, 2), -1)
+    xy = (points[..., :2] / points[..., 2:]).clamp(-1, 1)
+    r2 = (xy * xy).sum(-1, keepdim=True)
+    k1, k2, k3 = radial.split(1, -1)
+    scale = 1 + r2 * (k1 + r2 * (k2 + r2 * k3)) + (tangential * xy).sum(-1, keepdim=True)
+    return focal * (xy * scale + tangential * r2) + centre
+
+
+def project_linear(points: Tensor, intrinsics: Tensor) -> Tensor:
+    """As `project`, without lens distortion."""
+    return intrinsics[..., :2] * (points[..., :2] / points[..., 2:]).clamp(-1, 1) + intrinsics[..., 2:4]
+
+
+def normalize_screen(pixels: Tensor, width: float, height: float) -> Tensor:
+    """Pixels (..., 2) -> screen coordinates: x in [-1, 1] over the width, y with the same scale (VideoPose3D)."""
+    return pixels / width * 2 - pixels.new_tensor((1, height / width))
+
+
+def unnormalize_screen(screen: Tensor, width: float, height: float) -> Tensor:
+    """Inverse of `normalize_screen`."""
+    return (screen + screen.new_tensor((1, height / width))) * width / 2
+
+
+def perspective(points: Tensor, distance: float = 5.0) -> Tensor:
+    """ITES's camera: (..., 3) -> (..., 2), (x, y) / max(distance + z, 1); unit focal length, root at `distance`."""
+    return points[..., :2] / (points[..., 2:] + distance).clamp_min(1)
+
+
+def unproject(keypoints: Tensor, depth: Tensor, distance: float = 5.0, clamp: bool = True) -> Tensor:
+    """Inverse of `perspective`: keypoints (..., 2), depth relative to the root (..., 1) -> points (..., 3).
+
+    `clamp` keeps the distance from the camera at 1 or more, as the student's forward pass does; the teacher's published
+    evaluation does not clamp.
+    """
+    away = depth + distance
+    return torch.cat((keypoints * (away.clamp_min(1) if clamp else away), depth), -1)
