@@ -113,16 +113,15 @@ def unnormalize_screen(screen: Tensor, width: float, height: float) -> Tensor:
     return (screen + screen.new_tensor((1, height / width))) * width / 2
 
 
-def perspective(points: Tensor, distance: float = 5.0) -> Tensor:
-    """ITES's camera: (..., 3) -> (..., 2), (x, y) / max(distance + z, 1); unit focal length, root at `distance`."""
-    return points[..., :2] / (points[..., 2:] + distance).clamp_min(1)
+def perspective(points: Tensor, distance: float = 5.0, nearest: float = 1.0) -> Tensor:
+    """ITES's camera: (..., 3) -> (..., 2), (x, y) / max(distance + z, nearest); focal length 1, root at `distance`."""
+    return points[..., :2] / (points[..., 2:] + distance).clamp_min(nearest)
 
 
-def unproject(keypoints: Tensor, depth: Tensor, distance: float = 5.0, clamp: bool = True) -> Tensor:
+def unproject(keypoints: Tensor, depth: Tensor, distance: float = 5.0, nearest: float | None = 1.0) -> Tensor:
     """Inverse of `perspective`: keypoints (..., 2), depth relative to the root (..., 1) -> points (..., 3).
 
-    `clamp` keeps the distance from the camera at 1 or more, as the student's forward pass does; the teacher's published
-    evaluation does not clamp.
+    With `nearest` None the distance from the camera is not clamped: the teacher's published evaluation.
     """
     away = depth + distance
-    return torch.cat((keypoints * (away.clamp_min(1) if clamp else away), depth), -1)
+    return torch.cat((keypoints * (away if nearest is None else away.clamp_min(nearest)), depth), -1)

@@ -26,9 +26,7 @@ def test_every_camera_sees_a_person_at_the_origin_upright():
     person = torch.tensor([[0.0, 0, 0], [0, 0, 1.7]])
     for views in camera.h36m_cameras().values():
         for view in views:
-            in_camera = camera.world_to_camera(
-                person, torch.tensor(view.orientation), torch.tensor(view.translation)
-            )
+            in_camera = camera.world_to_camera(person, torch.tensor(view.orientation), torch.tensor(view.translation))
             pixels = camera.project(in_camera, view.intrinsics())
             assert (in_camera[:, 2] > 2).all()
             assert (pixels > 0).all() and (pixels[:, 0] < view.width).all() and (pixels[:, 1] < view.height).all()
