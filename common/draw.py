@@ -9,12 +9,11 @@ A joint with a value that is not finite is not drawn.
 """
 
 import math
-import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import chain, combinations, cycle, product
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from matplotlib.lines import Line2D
 from PIL import Image
 
 from common.errors import InputError
+from common.files import atomic_path
 from common.scene import (
     ELEVATION,
     Scene,
@@ -96,7 +96,7 @@ def save_animation(
     if not (math.isfinite(fps) and fps > 0 and width >= 100):
         raise InputError(f"found fps {fps} and width {width}; expected fps above 0 and a width of 100 pixels or more")
     scene = make_scene(panels, titles, skeleton, azimuth, turn / fps, elevation, place, errors, metric)
-    with _complete(path) as temporary:
+    with atomic_path(path) as temporary:
         writers[path.suffix.lower()](temporary, scene, fps, width)
     return path
 
@@ -293,21 +293,6 @@ def _write_sheet(path: Path, scene: Scene, fps: float, width: int) -> None:
 # --------------------------------------------------------------------------------------------------------------- files
 
 
-@contextmanager
-def _complete(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its name when the block ends well, and is removed when it does not."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}; choose another folder") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
 def _palette() -> Image.Image:
     """One palette for every picture: ramps between all colours that meet, as anti-aliasing makes them.
 
@@ -392,6 +377,6 @@ def plot_curves(
     axes.spines[["top", "right"]].set_visible(False)
     for text in axes.legend(frameon=False).get_texts():
         text.set_parse_math(False)  # a run's name may hold dollar signs
-    with _complete(path) as temporary:
+    with atomic_path(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:].lower())
     return path

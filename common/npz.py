@@ -8,14 +8,13 @@ import os
 import pickle
 import re
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from common.errors import InputError
+from common.files import write_atomic
 
 _PLAIN = (str, bytes, bool, int, float, complex, type(None), np.generic)
 _DTYPE = re.compile(r"[<>|=]?(?:[biufcSU]\d+|\?|O\d?)")  # numbers, strings, objects: nothing structured
@@ -47,33 +46,8 @@ def save_npz(path: str | os.PathLike, compressed: bool = False, **arrays: Any) -
 
     VideoPose3D and `numpy.load(..., allow_pickle=True)` read the result. An old file stays whole until the new one is.
     """
-    with atomic_file(path) as file:
-        (np.savez_compressed if compressed else np.savez)(file, **arrays)
-
-
-@contextmanager
-def atomic_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
-    """A binary file that takes the place of `path` when the block ends without an error: temporary, fsync, rename.
-
-    Raises:
-        InputError: the folder cannot be written to, or the disk is full; what stood at `path` is untouched.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(
-            f"cannot write {path}: {reason}; nothing was changed, choose another folder or disk"
-        ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    write = np.savez_compressed if compressed else np.savez
+    write_atomic(path, lambda file: write(file, **arrays))
 
 
 def _open_archive(path: Path) -> zipfile.ZipFile:

@@ -1,0 +1,64 @@
+"""Writing files in one piece: whatever happens, a path holds its old content or the new one in full."""
+
+import contextlib
+import glob
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from common.errors import InputError
+
+STALE_SECONDS = 3600
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """A temporary path beside `path`, same suffix; what is written there takes its place when the block ends.
+
+    Disk full, `kill -9`, power cut: the old file stays until the new one is complete. Folders are made where missing.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    target = Path(os.path.realpath(path))  # a link stays a link: what it points to is replaced
+    temporary = target.parent / f".{target.stem}.{os.getpid()}.tmp{target.suffix}"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(target)
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, target)
+        with contextlib.suppress(OSError):  # some systems cannot; the rename itself has happened
+            _sync(target.parent)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            kept = "; the old file is intact" if target.is_file() else ""
+            raise InputError(f"cannot write {path}: {error.strerror or error}{kept}") from error
+        raise
+
+
+def write_atomic(path: str | os.PathLike, write: Callable[[BinaryIO], Any]) -> None:
+    """Let `write(file)` fill a temporary file that then takes the place of `path`; see `atomic_path`."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        write(file)
+
+
+def _remove_stale(target: Path) -> None:
+    """Remove what a killed process left behind. The age keeps a second process that is writing right now out of it."""
+    for old in target.parent.glob(f".{glob.escape(target.stem)}.*.tmp{glob.escape(target.suffix)}"):
+        with contextlib.suppress(OSError):
+            if time.time() - old.stat().st_mtime > STALE_SECONDS:
+                old.unlink()
+
+
+def _sync(path: Path) -> None:
+    """Have the system put a file, or a folder's list of names, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,136 @@
+"""Around a script's `main`: one-line errors, signals, logging, and the world of processes that torchrun makes."""
+
+import contextlib
+import logging
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+import torch.distributed as dist
+
+from common.errors import InputError
+
+
+class Interrupted(BaseException):
+    """A signal ends the script now, or the script has stopped because of one; `message` is its last line, if any."""
+
+    def __init__(self, signum: int, message: str) -> None:
+        super().__init__(signum)
+        self.signum, self.message = signum, message
+
+
+class Signals:
+    """The handler of SIGINT and SIGTERM: once training has begun a first signal is only noted; else it leaves at once.
+
+    A signal within `echo` seconds of the first is the same wish: a terminal and a launcher may both pass it on.
+    """
+
+    echo = 0.5
+
+    def __init__(self) -> None:
+        self.patient = False  # set by the first `Run.batches`
+        self.received = 0
+        self.since = 0.0
+        self.owner = os.getpid()
+
+    def __call__(self, signum: int, frame: Any) -> None:
+        if os.getpid() != self.owner:  # a data-loading worker: it goes when its parent ends it, not at a Ctrl-C
+            if signum == signal.SIGTERM:
+                os._exit(128 + signum)
+            return
+        if self.patient and not self.received:
+            self.note(signum)
+        elif not self.received or time.monotonic() - self.since > self.echo:
+            raise Interrupted(signum, f"interrupted by {signal.Signals(signum).name}")
+
+    def note(self, signum: int) -> None:
+        """Take `signum` as the first signal: it came, or another process of the run has got it."""
+        if signum and not self.received:
+            self.received, self.since = signum, time.monotonic()
+
+
+def run_script(main: Callable[[], None]) -> NoReturn:
+    """Run a script's `main` and leave with its exit status.
+
+    InputError: one line `error: ...` on stderr, status 2. SIGINT, SIGTERM: one line, status 130, 143.
+    A closed pipe (`| head`): no line, status 141. Anything else is a bug and keeps its traceback.
+    """
+    _log_to_stderr()
+    signals = Signals()
+    before = {number: signal.signal(number, signals) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        status = _run(main)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    sys.exit(status)
+
+
+def _run(main: Callable[[], None]) -> int:
+    try:
+        main()
+        sys.stdout.flush()  # here, where a closed pipe is still caught
+    except InputError as error:
+        return _last_line(f"error: {error}", 2)
+    except torch.OutOfMemoryError:
+        return _last_line("error: the GPU's memory is full: lower the batch size, or end its other programs", 2)
+    except Interrupted as stop:
+        return _last_line(stop.message, 128 + stop.signum)
+    except KeyboardInterrupt:
+        return _last_line("interrupted", 128 + signal.SIGINT)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python's own flush at exit stays silent
+        return 128 + signal.SIGPIPE
+    part_processes()
+    return 0
+
+
+def _last_line(line: str, status: int) -> int:
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.write(" ".join(line.split()) + "\n" if line else "")
+    return status
+
+
+def _log_to_stderr() -> None:
+    class Lines(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            prefix = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+            return prefix + super().format(record)
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(Lines())
+    logging.basicConfig(handlers=[handler], level=logging.ERROR if int(os.environ.get("RANK", 0)) else logging.INFO)
+
+
+def resume_command(path: str | Path) -> str:
+    """The command line that resumes this run from the checkpoint at `path`."""
+    words, kept = iter(sys.argv), []
+    for word in words:
+        if word in ("-r", "--resume"):
+            next(words, None)
+        elif not word.startswith("--resume="):
+            kept.append(word)
+    processes = os.environ.get("LOCAL_WORLD_SIZE", "1")
+    launch = ["python"] if world()[2] == 1 else ["torchrun", f"--nproc_per_node={processes}"]
+    return shlex.join([*launch, *kept, "--resume", str(path)])
+
+
+def world() -> tuple[int, int, int]:
+    """Rank, rank on this machine and number of processes, as torchrun sets them."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ and not {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys():
+        return 0, 0, 1
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    return rank, int(os.environ.get("LOCAL_RANK", rank)), world_size
+
+
+def part_processes() -> None:
+    """Take leave of the other processes, if there are any."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()

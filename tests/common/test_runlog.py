@@ -1,0 +1,95 @@
+"""The written record of a run."""
+
+import os
+from argparse import Namespace
+
+import pytest
+import torch.distributed as dist
+import yaml
+
+from common.errors import InputError
+from common.runlog import RunLog, read_metrics
+
+ARGS = Namespace(lr=0.1, keypoints="gt")
+
+
+def test_metrics_and_config(tmp_path):
+    folder = tmp_path / "runs" / "a"
+    with RunLog(folder, ARGS) as log:
+        log.events = False
+        log.epoch(0, {"lr": 0.1, "loss": 1 / 3})
+        log.epoch(1, {"loss": 2.0, "MPJPE": 50.25, "note": "a, b"})
+        assert not list(folder.glob("*.tmp"))
+    assert yaml.safe_load((folder / "config.yaml").read_text()) == {"lr": 0.1, "keypoints": "gt"}
+    assert (folder / "metrics.csv").read_text() == (
+        'epoch,lr,loss,MPJPE,note\n0,0.1,0.333333333,,\n1,,2,50.25,"a, b"\n'
+    )
+
+
+def test_resume_drops_the_epochs_done_again(tmp_path):
+    log = RunLog(tmp_path, ARGS)
+    log.events = False
+    for epoch in range(4):
+        log.epoch(epoch, {"loss": epoch})
+    log = RunLog(tmp_path, ARGS, resume=True)
+    log.events = False
+    log.epoch(2, {"loss": 9})
+    assert [(row["epoch"], row["loss"]) for row in read_metrics(tmp_path / "metrics.csv")] == [
+        ("0", "0"),
+        ("1", "1"),
+        ("2", "9"),
+    ]
+    log = RunLog(tmp_path, ARGS)
+    log.events = False
+    assert len(read_metrics(tmp_path / "metrics.csv")) == 3  # nothing is lost before the new run has something to say
+    log.epoch(0, {"loss": 7})
+    assert len(read_metrics(tmp_path / "metrics.csv")) == 1
+
+
+def test_tensorboard_events(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+
+    def events():
+        reader = accumulator.EventAccumulator(str(tmp_path))
+        reader.Reload()
+        return {tag: [(event.step, event.value) for event in reader.Scalars(tag)] for tag in reader.Tags()["scalars"]}
+
+    with RunLog(tmp_path, ARGS) as log:
+        for step in range(3):
+            log.scalars(step, {"loss": step})
+        log.epoch(0, {"MPJPE": 50.0, "name": "x"})
+    assert events() == {"step/loss": [(0, 0), (1, 1), (2, 2)], "epoch/MPJPE": [(0, 50)]}
+    with RunLog(tmp_path, ARGS, resume=True) as log:
+        log.scalars(2, {"loss": 7})
+    assert events()["step/loss"] == [(0, 0), (1, 1), (2, 7)]
+
+
+def test_folder_is_proved_before_training(tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "run", "/proc/run"):
+        with pytest.raises(InputError, match="cannot write"):
+            RunLog(folder, ARGS)
+    (tmp_path / "metrics.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="'epoch'"):
+        RunLog(tmp_path, ARGS, resume=True)
+
+
+def test_other_ranks_are_silent(tmp_path, monkeypatch):
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_rank", lambda: 1)
+    with RunLog(tmp_path / "run", ARGS) as log:
+        log.epoch(0, {"loss": 1})
+        log.scalars(0, {"loss": 1})
+    assert os.listdir(tmp_path) == []
+
+
+def test_lost_events_do_not_stop_the_run(tmp_path, caplog):
+    class Broken:
+        def add_scalar(self, *_):
+            raise OSError("No space left on device")
+
+    log = RunLog(tmp_path, ARGS)
+    log.writer = Broken()
+    log.scalars(0, {"loss": 1})
+    log.scalars(1, {"loss": 1})
+    assert caplog.text.count("No space left") == 1
