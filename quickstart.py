@@ -1,0 +1,62 @@
+"""The whole of ITES in a few minutes on a laptop, without any download.
+
+    python quickstart.py [--folder checkpoint/quickstart]
+
+Trains the teacher on the synthetic set, distils the student, scores both, prints one table and writes a GIF of each.
+Every step is one of the README's commands; each is shown before it runs.
+"""
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from common import running
+from common.errors import InputError
+from common.options import Parser, number
+
+ROOT = Path(__file__).parent
+COLUMNS = ("MPJPE", "P-MPJPE", "plain N-MPJPE", "plain P-MPJPE")
+
+
+def main() -> None:
+    parser = Parser(__doc__)
+    options = parser.add_argument_group("Quick start")
+    options.add_argument("--folder", type=Path, default=Path("checkpoint/quickstart"), help="where the runs go")
+    options.add_argument("--data-dir", type=Path, default=Path("data"), help="where the synthetic set is kept")
+    options.add_argument("--downsample", type=number(int, 1), default=20, help="use every n-th frame")
+    options.add_argument("--teacher-epochs", type=number(int, 1), default=4, help="epochs of the teacher")
+    options.add_argument("--student-epochs", type=number(int, 1), default=2, help="epochs of the student")
+    args = parser.parse_args()
+
+    began = time.perf_counter()
+    teacher, student = args.folder / "teacher" / "ckpt_teacher.bin", args.folder / "student" / "ckpt_student.bin"
+    data = ["-d", "synthetic", "-k", "gt", "--data-dir", args.data_dir, "--downsample", args.downsample]
+    step("train_teacher.py", *data, "-e", args.teacher_epochs, "-c", teacher.parent)
+    step("train_student.py", *data, "-e", args.student_epochs, "-c", student.parent, "--teacher_checkpoint", teacher)
+    for name, file in (("teacher", teacher), ("student", student)):
+        step(f"test_{name}.py", *data, "--evaluate", "--vis", "-c", file, "--output", args.folder / f"{name}_test")
+
+    print(f"\nITES on the synthetic test subjects S9, S11, 17 joints, 2D input gt, every {args.downsample}th frame; mm")
+    print("MPJPE, P-MPJPE: scale from the truth, better of the two depth mirrors; plain: no such choice")
+    print(f"{'':<10}" + "".join(f"{column:>16}" for column in COLUMNS))
+    for name in ("teacher", "student"):
+        scores = json.loads((args.folder / f"{name}_test" / "results.json").read_text())["overall"]["mean over frames"]
+        print(f"{name:<10}" + "".join(f"{scores[column]:>16.1f}" for column in COLUMNS))
+    pictures = ", ".join(str(path) for path in sorted(args.folder.glob("*_test/*.gif")))
+    print(f"{time.perf_counter() - began:.0f} s; look at {pictures}; results in {args.folder}")
+
+
+def step(script: str, *options) -> None:
+    """Run one script of the project, its command shown first."""
+    words = [script, *map(str, options)]
+    print(f"\n$ python {shlex.join(words)}", flush=True)
+    status = subprocess.run([sys.executable, ROOT / script, *words[1:]]).returncode
+    if status:
+        raise InputError(f"{script} ended with status {status}; its last line above says why")
+
+
+if __name__ == "__main__":
+    running.run_script(main)

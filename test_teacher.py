@@ -1,0 +1,43 @@
+"""Score a trained ITES teacher by the published protocol, and draw its poses (AAAI 2021).
+
+    python test_teacher.py -k gt --evaluate -c checkpoint/teacher/ckpt_teacher.bin
+    python test_teacher.py -k cpn_ft_h36m_dbb --evaluate -c checkpoint/teacher/ckpt_teacher.bin
+    python test_teacher.py -k gt --vis -c checkpoint/teacher/ckpt_teacher.bin
+    python test_teacher.py -d synthetic -k gt --evaluate --vis -c checkpoint/teacher/ckpt_teacher.bin   needs no files
+
+Prints MPJPE and P-MPJPE in millimetres, then a table by action, and writes results.json (and the GIFs) into --output.
+"""
+
+import torch
+
+import models
+from common import checkpoint, ites, running
+from common.camera import unproject
+
+
+def main() -> None:
+    args = ites.parser(__doc__).parse_args()
+    run = running.start(args)
+    model = models.create(
+        "teacher", width=args.n_fully_connected, layers=args.n_layers, basis=args.dict_basis_size
+    ).to(run.device)  # fmt: skip
+    saved = checkpoint.load(args.checkpoint, run.device)
+    checkpoint.load_weights(model, ites.weights(saved, args.checkpoint), args.checkpoint)
+    model.eval()
+    test = ites.load(args, args.subjects_test, run.device)
+    folder = ites.output_folder(args)
+
+    def predict(keypoints: torch.Tensor) -> torch.Tensor:
+        """Published: the input pushed out to the predicted depth; z is all that the protocol reads of the teacher."""
+        return unproject(keypoints, model(keypoints).pose[..., 2:], nearest=None)
+
+    if args.evaluate or not args.vis:
+        print(ites.report("teacher", ites.score(predict, test, run), test, args, folder))
+    if args.vis:
+        files = ites.draw_sequences(predict, test, args, folder, "teacher")
+        print("pictures:", ", ".join(map(str, files)))
+    print(f"results in {folder}")
+
+
+if __name__ == "__main__":
+    running.run_script(main)

@@ -1,0 +1,75 @@
+"""Shared by the tests: running a script inside this process or in one of its own, and skipping GPU tests."""
+
+import os
+import runpy
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+
+
+def pytest_collection_modifyitems(items):
+    if not torch.cuda.is_available():
+        for item in items:
+            if "gpu" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+class Outcome(NamedTuple):
+    """What a script did."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def script(capfd, monkeypatch):
+    """`script("train_teacher.py", "-e", 1)` runs it here, in the current folder, and returns its `Outcome`. Fast."""
+
+    def run(name: str, *options) -> Outcome:
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", [name, *map(str, options)])
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            runpy.run_path(str(ROOT / name), run_name="__main__")
+            status = 0
+        except SystemExit as stop:
+            status = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        return Outcome(status, *capfd.readouterr())
+
+    return run
+
+
+def command(name: str, *options) -> list[str]:
+    """A script of this repository as a command line."""
+    return [sys.executable, str(ROOT / name), *map(str, options)]
+
+
+def one_thread() -> dict[str, str]:
+    """An environment in which processes side by side do not fight for cores."""
+    return os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def run_command(words: list[str], folder: Path, timeout: float = 300) -> Outcome:
+    """Run a command line in `folder`."""
+    done = subprocess.run(words, cwd=folder, env=one_thread(), capture_output=True, text=True, timeout=timeout)
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def assert_refused(outcome: Outcome, *parts: str) -> None:
+    """One clear line on stderr that holds `parts`, status 2, no traceback."""
+    assert outcome.status == 2, outcome
+    lines = [line for line in outcome.err.splitlines() if not line.startswith("warning: ")]
+    assert len(lines) == 1 and lines[0].startswith("error: "), outcome.err
+    for part in parts:
+        assert part in lines[0], f"{part!r} not in {lines[0]!r}"

@@ -1,0 +1,66 @@
+"""Check the project against a folder of reference vectors.
+
+python -m tests.golden DIR [--salt dev] [--only NAME ...]
+
+Prints one row per array (file, array, largest difference, verdict) and leaves with status 1 on a miss. Files of
+methods that are not built yet are listed as such.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.golden import camera, ites
+from tests.golden.rule import Golden
+
+# file -> (check, input arrays)
+COVERED: dict[str, tuple[Callable[[Golden], None], tuple[str, ...]]] = {
+    "camera": (camera.check, camera.INPUTS),
+    "ites_teacher": (ites.check_teacher, ites.TEACHER_INPUTS),
+    "ites_student": (ites.check_student, ites.STUDENT_INPUTS),
+    "ites_protocol": (ites.check_protocol, ites.PROTOCOL_INPUTS),
+    "ites_poseaug_e2e": (ites.check_end_to_end, ites.END_TO_END_INPUTS),
+}
+
+
+def main() -> int:
+    """Run the checks; the number of misses decides the exit status."""
+    parser = argparse.ArgumentParser(description="Check the project against a folder of reference vectors.")
+    parser.add_argument("folder", type=Path, help="folder with the .npz files")
+    parser.add_argument("--salt", default="dev", help="salt of the fill rule (default: dev)")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="check these files only (names without .npz)")
+    args = parser.parse_args()
+
+    files = {path.stem: path for path in sorted(args.folder.glob("*.npz"))}
+    wanted = args.only or list(files)
+    unknown = [name for name in wanted if name not in files]
+    if not files or unknown:
+        missing, there = ", ".join(unknown) or "no .npz file", ", ".join(files) or "nothing"
+        print(f"error: {missing} in {args.folder}; there: {there}", file=sys.stderr)
+        return 2
+
+    misses, checked, not_built = [], 0, []
+    print(f"{'file':<18} {'array':<64} {'max error':>10}  verdict")
+    for name in wanted:
+        if name not in COVERED:
+            not_built.append(name)
+            continue
+        check, inputs = COVERED[name]
+        golden = Golden(files[name], args.salt)
+        check(golden)
+        for array, error, good in golden.rows:
+            print(f"{name:<18} {array:<64} {error:>10.2e}  {'ok' if good else 'MISS'}")
+            misses += [] if good else [f"{name}:{array}"]
+        for array in golden.unchecked(inputs):
+            print(f"{name:<18} {array:<64} {'':>10}  MISS (not checked)")
+            misses.append(f"{name}:{array}")
+        checked += len(golden.rows)
+    if not_built:
+        print(f"not built yet: {', '.join(not_built)}")
+    print(f"{checked - len(misses)} arrays agree, {len(misses)} miss" + (f": {', '.join(misses)}" if misses else ""))
+    return 1 if misses else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

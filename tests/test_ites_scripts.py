@@ -1,0 +1,308 @@
+"""The four ITES scripts on tiny data: the published commands, exact resume, several processes, bad input."""
+
+import csv
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from common import checkpoint
+from tests.conftest import assert_refused, command, one_thread, run_command
+from tests.tiny_dataset import write_tiny_dataset
+
+TINY = ("--data-dir", ".", "-d", "tiny", "-k", "gt", "--device", "cpu")
+SMALL_TEACHER = ("--n-fully-connected", 32, "--n-layers", 2)
+SMALL_STUDENT = ("--hid-dim", 16, "--n-blocks", 1)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    """A folder with a tiny data set and a small trained teacher."""
+    folder = tmp_path_factory.mktemp("ites")
+    write_tiny_dataset(folder, frames=6)
+    done = run_command(command("train_teacher.py", *TINY, *SMALL_TEACHER, "-e", 2, "-b", 64, "-c", "teacher"), folder)
+    assert done.status == 0, done.err
+    return folder
+
+
+@pytest.fixture
+def in_tiny(tiny, monkeypatch):
+    monkeypatch.chdir(tiny)
+    return tiny
+
+
+def losses(folder: Path) -> list[dict[str, float]]:
+    """The rows of metrics.csv."""
+    with open(folder / "metrics.csv", newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def assert_same_weights(a: Path, b: Path) -> None:
+    first, second = (checkpoint.load(path)["model_pos"] for path in (a, b))
+    assert first.keys() == second.keys()
+    different = [name for name in first if not torch.equal(first[name], second[name])]
+    assert not different, different
+
+
+def test_published_commands_follow_one_another(tmp_path):
+    """The six commands of the README, word for word but for the number of epochs, full-size networks."""
+    commands = """
+        python train_teacher.py -k gt -e 1 -c checkpoint/teacher
+        python train_student.py -k gt -e 1 -c checkpoint/student \\
+            --teacher_checkpoint checkpoint/teacher/ckpt_teacher.bin
+        python test_teacher.py -k gt --evaluate -c checkpoint/teacher/ckpt_teacher.bin
+        python test_teacher.py -k cpn_ft_h36m_dbb --evaluate -c checkpoint/teacher/ckpt_teacher.bin
+        python test_student.py -k gt --evaluate -c checkpoint/student/ckpt_student.bin
+        python test_student.py -k gt --vis -c checkpoint/student/ckpt_student.bin
+    """
+    write_tiny_dataset(tmp_path / "data", "h36m", keypoints=("gt", "cpn_ft_h36m_dbb"), frames=4, actions=("Walking",))
+    for line in commands.replace("\\\n", "").strip().splitlines():
+        _, name, *options = shlex.split(line)
+        done = run_command(command(name, *options), tmp_path)
+        assert done.status == 0, f"{line}\n{done.err}"
+        assert "results in checkpoint" in done.out.splitlines()[-1]
+        if "--evaluate" in options:
+            scores = dict(line.split(": ", 1) for line in done.out.splitlines() if "MPJPE: " in line)
+            assert 0 < float(scores["P-MPJPE"]) <= float(scores["MPJPE"]) < 2000
+    teacher = checkpoint.load(tmp_path / "checkpoint/teacher/tea_model_epoch_1.bin")
+    assert {"epoch", "lr", "optimizer", "model_pos"} <= teacher.keys() and teacher["epoch"] == 1
+    assert sum(v.numel() for k, v in teacher["model_pos"].items() if "running" not in k and "num" not in k) == 3_621_543
+    # trans_layer never gets a gradient: no momentum, as in the published files
+    assert set(range(84)) - teacher["optimizer"]["state"].keys() == {82, 83}
+    for file in ("config.yaml", "metrics.csv", "stu_model_epoch_1.bin", "ckpt_student.bin"):
+        assert (tmp_path / "checkpoint/student" / file).stat().st_size > 0
+    assert list((tmp_path / "checkpoint/student").glob("events.out.tfevents.*"))
+    results = json.loads((tmp_path / "checkpoint/student/ckpt_student_h36m_gt/results.json").read_text())
+    assert results["poses"] == 2 * 4 * 4 and results["actions"].keys() == {"Walking"}
+    (gif,) = (tmp_path / "checkpoint/student/ckpt_student_h36m_gt").glob("*.gif")
+    with Image.open(gif) as picture:
+        assert picture.n_frames == 2  # every second of four frames
+    assert not list(tmp_path.glob("visualization"))
+
+
+def test_training_lowers_the_losses(in_tiny, script):
+    """Stage 2 on top of the tiny teacher; both stages learn."""
+    first, second = losses(in_tiny / "teacher")
+    assert second["reprojection x 1000"] < first["reprojection x 1000"]
+    options = (
+        *TINY,
+        *SMALL_TEACHER,
+        *SMALL_STUDENT,
+        "-b",
+        16,
+        "-e",
+        3,
+        "--teacher_checkpoint",
+        "teacher/ckpt_teacher.bin",
+    )
+    assert script("train_student.py", *options, "-c", "student").status == 0
+    rows = losses(in_tiny / "student")
+    assert rows[-1]["depth x 1000"] < rows[0]["depth x 1000"]
+    assert rows[-1]["total x 1000"] == pytest.approx(
+        5 * rows[-1]["depth x 1000"] + rows[-1]["reconstruction x 1000"], rel=1e-5
+    )
+
+
+def test_learning_rate_halves_on_schedule_and_the_checkpoint_holds_the_next_rate(in_tiny, script):
+    options = (*TINY, *SMALL_TEACHER, "-e", 3, "-decay", 2, "--no-eval", "-c", "decay")
+    assert script("train_teacher.py", *options).status == 0
+    assert [row["lr"] for row in losses(in_tiny / "decay")] == [0.001, 0.001, 0.0005]
+    assert checkpoint.load("decay/tea_model_epoch_2.bin")["lr"] == 0.0005
+
+
+def test_same_seed_same_numbers_and_another_seed_others(in_tiny, script):
+    for folder, seed in (("a", 3), ("b", 3), ("c", 4)):
+        assert script("train_teacher.py", *TINY, *SMALL_TEACHER, "-e", 1, "--seed", seed, "-c", folder).status == 0
+    assert_same_weights(in_tiny / "a/ckpt_teacher.bin", in_tiny / "b/ckpt_teacher.bin")
+    assert losses(in_tiny / "a") != losses(in_tiny / "c")
+
+
+@pytest.mark.parametrize("stage", ["teacher", "student"])
+def test_interrupted_run_resumes_as_if_never_stopped(tiny, stage):
+    """Ctrl-C in mid-epoch, then --resume: the same weights, bit for bit, and the same metrics."""
+    options = (*TINY, *SMALL_TEACHER, *SMALL_STUDENT, "-b", 4, "-e", 6, "-decay", 2, "--log_every", 7)
+    options += ("--teacher_checkpoint", "teacher/ckpt_teacher.bin")
+    name = f"train_{stage}.py"
+    assert run_command(command(name, *options, "-c", f"whole_{stage}"), tiny).status == 0
+    process = subprocess.Popen(
+        command(name, *options, "-c", f"parts_{stage}"), cwd=tiny, env=one_thread() | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not process.stdout.readline().startswith("[2]"):
+        assert process.poll() is None, process.stderr.read()
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert err.count("\n") == 1 and "--resume last.bin" in err
+    stopped = checkpoint.load(tiny / f"parts_{stage}/last.bin")
+    assert stopped["epoch"] in (2, 3, 4) and stopped["step"] > 0
+    done = run_command(command(name, *options, "-c", f"parts_{stage}", "--resume", "last.bin"), tiny)
+    assert done.status == 0, done.err
+    assert_same_weights(tiny / f"whole_{stage}/ckpt_{stage}.bin", tiny / f"parts_{stage}/ckpt_{stage}.bin")
+    assert (tiny / f"whole_{stage}/metrics.csv").read_text() == (tiny / f"parts_{stage}/metrics.csv").read_text()
+
+
+def test_resume_from_a_finished_epoch_is_exact(in_tiny, script):
+    options = (*TINY, *SMALL_TEACHER, "-b", 16, "-c", "steps")
+    assert script("train_teacher.py", *options, "-e", 3).status == 0
+    os.rename("steps/ckpt_teacher.bin", "straight.bin")
+    assert script("train_teacher.py", *options, "-e", 3, "--resume", "tea_model_epoch_1.bin").status == 0
+    assert_same_weights(Path("straight.bin"), Path("steps/ckpt_teacher.bin"))
+
+
+@pytest.mark.parametrize("stage", ["teacher", "student"])
+def test_two_processes_train_as_one(tiny, stage):
+    """torchrun with two processes and the same global batch gives the same losses, and the same errors."""
+    options = (
+        *TINY,
+        *SMALL_TEACHER,
+        *SMALL_STUDENT,
+        "-b",
+        31,
+        "-e",
+        2,
+        "--teacher_checkpoint",
+        "teacher/ckpt_teacher.bin",
+    )
+    name = f"train_{stage}.py"
+    assert run_command(command(name, *options, "-c", f"one_{stage}"), tiny).status == 0
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    words = [*torchrun, *command(name, *options, "-c", f"two_{stage}")[1:]]
+    done = run_command(words, tiny)
+    assert done.status == 0, done.err
+    assert done.out.count("[2] time") == 1  # rank 0 alone speaks
+    rows = zip(losses(tiny / f"one_{stage}"), losses(tiny / f"two_{stage}"), strict=True)
+    for tolerance, (one, two) in zip((1e-5, 1e-4), rows, strict=True):  # rounding grows as the weights part
+        for column in one:
+            assert two[column] == pytest.approx(one[column], rel=tolerance, abs=1e-2), column  # losses are x 1000
+
+
+def test_bf16_training_stays_near_float32(in_tiny, script):
+    for folder, extra in (("fp32", ()), ("bf16", ("--amp",))):
+        assert script("train_teacher.py", *TINY, *SMALL_TEACHER, "-e", 2, "-c", folder, *extra).status == 0
+    fp32, bf16 = losses(in_tiny / "fp32")[-1], losses(in_tiny / "bf16")[-1]
+    assert bf16["reprojection x 1000"] == pytest.approx(fp32["reprojection x 1000"], rel=0.05)
+    assert bf16 != fp32
+
+
+# ------------------------------------------------------------------------------------------------------- bad input
+
+
+def test_missing_files_say_which_where_and_what_else(tmp_path, monkeypatch, script):
+    monkeypatch.chdir(tmp_path)
+    outcome = script("train_teacher.py", "-k", "gt")
+    assert_refused(outcome, "data_3d_h36m.npz", str(tmp_path / "data"), "-d synthetic")
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def test_unknown_names_are_refused_with_what_there_is(in_tiny, script):
+    base = ("--data-dir", ".", "-d", "tiny")
+    assert_refused(script("train_teacher.py", *base, "-k", "hrnet"), "data_2d_tiny_hrnet.npz", "gt")
+    assert_refused(script("train_teacher.py", *base, "-k", "gt", "-str", "S1,S4"), "S4", "S11")
+    assert_refused(script("train_teacher.py", *base, "-k", "gt", "-a", "Dancing"), "Dancing", "Walking")
+    assert_refused(script("train_teacher.py", "--keypoint", "gt"), "--keypoint", "--keypoints")
+    Path("bad.yaml").write_text("learning_rat: 0.1\n")
+    assert_refused(script("train_teacher.py", "--config", "bad.yaml"), "bad.yaml", "learning_rat", "learning_rate")
+
+
+def test_config_file_sets_options_and_the_command_line_wins(in_tiny, script):
+    Path("run.yaml").write_text(
+        "dataset: tiny\nkeypoints: gt\ndata-dir: .\nepochs: 7\nn_fully_connected: 32\nn-layers: 1\n"
+    )
+    assert script("train_teacher.py", "--config", "run.yaml", "-e", "1", "-c", "configured").status == 0
+    config = Path("configured/config.yaml").read_text()
+    assert "epochs: 1\n" in config and "n_layers: 1\n" in config
+    assert len(losses(in_tiny / "configured")) == 1
+
+
+@pytest.mark.parametrize("name", ["train_teacher.py", "train_student.py"])
+def test_options_that_training_cannot_follow(in_tiny, script, name):
+    assert_refused(script(name, "--evaluate"), "--evaluate", "test scripts")
+    assert_refused(script(name, "--evaluate", "--resume", "x.bin"), "--resume", "--evaluate")
+
+
+def test_wrong_checkpoints_are_refused(in_tiny, script):
+    test = ("test_teacher.py", *TINY, *SMALL_TEACHER, "--evaluate", "-c")
+    assert_refused(script(*test, "teacher/none.bin"), "none.bin")
+    assert not Path("teacher/none.bin").exists()  # the original made a folder of that name
+    assert_refused(script(*test, "teacher"), "teacher")
+    whole = Path("teacher/ckpt_teacher.bin").read_bytes()
+    Path("cut.bin").write_bytes(whole[: len(whole) // 2])
+    assert_refused(script(*test, "cut.bin"), "cut.bin")
+    torch.save({"weights": torch.ones(3)}, "other.bin")
+    assert_refused(script(*test, "other.bin"), "model_pos", "weights")
+    sizes = ("test_teacher.py", *TINY, "--n-fully-connected", 64, "--n-layers", 2, "-c", "teacher/ckpt_teacher.bin")
+    assert_refused(script(*sizes), "ckpt_teacher.bin", "fe_net.0.conv1.weight", "32", "64")
+
+
+def test_student_file_given_to_the_teacher_names_the_keys(in_tiny, script):
+    options = (*TINY, *SMALL_TEACHER, *SMALL_STUDENT, "-e", 1, "--teacher_checkpoint", "teacher/ckpt_teacher.bin")
+    assert script("train_student.py", *options, "-c", "for_mix_up").status == 0
+    outcome = script("test_teacher.py", *TINY, *SMALL_TEACHER, "-c", "for_mix_up/ckpt_student.bin")
+    assert_refused(outcome, "missing", "fe_net.0.conv1.weight", "unexpected", "gconv_input.0.gconv.W")
+
+
+def test_malicious_checkpoint_runs_nothing(in_tiny, script):
+    class Evil:
+        def __reduce__(self):
+            return os.system, ("touch ran_code",)
+
+    torch.save({"model_pos": Evil()}, "evil.bin")
+    assert_refused(script("test_teacher.py", *TINY, *SMALL_TEACHER, "-c", "evil.bin"), "evil.bin", "system")
+    assert not Path("ran_code").exists()
+
+
+def test_resume_with_other_options_names_them_and_changes_nothing(in_tiny, script):
+    before = {path: path.read_bytes() for path in Path("teacher").iterdir()}
+    options = (*TINY, *SMALL_TEACHER, "-e", 3, "-b", 32, "--momentum", 0.8, "-c", "teacher", "-r", "ckpt_teacher.bin")
+    assert_refused(script("train_teacher.py", *options), "--batch_size 32 here, 64 in the checkpoint", "--momentum")
+    assert {path: path.read_bytes() for path in Path("teacher").iterdir()} == before
+
+
+def test_output_folder_that_cannot_be_written(in_tiny, script):
+    Path("a_file").write_text("not a folder")
+    assert_refused(script("train_teacher.py", *TINY, *SMALL_TEACHER, "-c", "a_file/run"), "a_file")
+    assert_refused(script("train_teacher.py", *TINY, *SMALL_TEACHER, "-c", "a_file"), "a_file")
+    done = script("test_teacher.py", *TINY, *SMALL_TEACHER, "-c", "teacher/ckpt_teacher.bin", "--output", "a_file/x")
+    assert_refused(done, "a_file")
+    assert Path("a_file").read_text() == "not a folder"
+
+
+def test_non_finite_loss_names_step_term_and_the_last_good_checkpoint(in_tiny, script):
+    options = (*TINY, *SMALL_TEACHER, "-b", 16, "-c", "blown_up", "--no-eval")
+    assert script("train_teacher.py", *options, "-e", 1).status == 0
+    good = Path("blown_up/ckpt_teacher.bin").read_bytes()
+    saved = checkpoint.load("blown_up/ckpt_teacher.bin")
+    saved["optimizer"]["param_groups"][0]["lr"] = 1e30
+    checkpoint.save("blown_up/hot.bin", saved)
+    outcome = script("train_teacher.py", *options, "-e", 3, "--resume", "hot.bin")
+    assert_refused(outcome, "step", "epoch", "hot.bin")
+    assert Path("blown_up/ckpt_teacher.bin").read_bytes() == good
+
+
+def test_pictures_of_what_is_not_there(in_tiny, script):
+    base = ("test_teacher.py", *TINY, *SMALL_TEACHER, "--vis", "-c", "teacher/ckpt_teacher.bin")
+    assert_refused(script(*base, "--vis-subject", "S1"), "S1", "S9,S11")
+    assert_refused(script(*base, "--vis-action", "Dancing"), "Dancing")
+    assert_refused(script(*base, "--vis-camera", 9), "9", "0, 1, 2, 3")
+
+
+@pytest.mark.parametrize("name", ["train_teacher.py", "train_student.py", "test_teacher.py", "test_student.py"])
+def test_help_shows_every_published_option(name, tmp_path):
+    done = run_command(command(name, "--help"), tmp_path)
+    assert done.status == 0
+    published = """-d -k -str -ste -a -c --teacher_checkpoint -r -decay -nw --reploss-weight --momentum --weight-decay
+        --subset --downsample --no-eval --evaluate --vis -lr -lrd --n-fully-connected --n-layers --dict-basis-size
+        --weight-init-std --n-blocks --hid-dim -e -b -drop --config --device --seed --amp --compile"""
+    for option in published.split():
+        assert f" {option}" in done.out, option
+    assert "(default: 128)" in done.out

@@ -1,0 +1,108 @@
+"""ITES, stage 2: distil the teacher into a graph network that lifts 2D to 3D by itself (AAAI 2021).
+
+    python train_student.py -k gt -e 40 -c checkpoint/student --teacher_checkpoint checkpoint/teacher/ckpt_teacher.bin
+    python train_student.py -d synthetic -k gt -e 2 -c checkpoint/student       needs no files but the teacher
+    python train_student.py -k gt -e 40 -c checkpoint/student -r last.bin       goes on exactly where a run stopped
+    torchrun --nproc_per_node 2 train_student.py -k gt                        one global batch, shared by two processes
+
+Writes stu_model_epoch_N.bin after every epoch, ckpt_student.bin (the newest), config.yaml, metrics.csv and TensorBoard
+events into the folder of -c. Ctrl-C finishes the step and saves last.bin.
+"""
+
+import math
+import time
+
+import torch
+
+import models
+from common import checkpoint, ites, running
+from common.rotation import random_rotations
+from common.runlog import RunLog
+from models.student import student_losses
+
+REPLICAS = 4  # random turns of each predicted pose in the reconstruction loss
+VERTICAL = (0.0, 1.0, 0.0)
+FULL_CIRCLE = 2 * math.pi
+
+
+def main() -> None:
+    parser = ites.parser(__doc__)
+    args = parser.parse_args()
+    ites.check_training_options(parser, args)
+    run = running.start(args)
+    teacher = models.create(
+        "teacher", width=args.n_fully_connected, layers=args.n_layers, basis=args.dict_basis_size
+    ).to(run.device)  # fmt: skip
+    saved = checkpoint.load(args.teacher_checkpoint, run.device)
+    checkpoint.load_weights(teacher, ites.weights(saved, args.teacher_checkpoint), args.teacher_checkpoint)
+
+    train = ites.load(args, args.subjects_train, run.device, training=True)
+    test = None if args.no_eval else ites.load(args, args.subjects_test, run.device)
+    model = run.prepare(models.create("student", hidden=args.hid_dim, blocks=args.n_blocks))
+    optimizer = torch.optim.SGD(
+        model.parameters(), args.learning_rate, momentum=args.momentum, weight_decay=args.weight_decay, fused=True
+    )
+    finished, first_step, partial, best = ites.resume(args, model, optimizer, run)
+    log = RunLog(args.checkpoint, args, resume=bool(args.resume))
+    if run.is_main:
+        print(f"train {train.pose_set.summary()}; 2D input {args.keypoints}; device {run.device}", flush=True)
+
+    # the teacher speaks once: only the depths it gives are learned from
+    with torch.no_grad():
+        teacher.eval()
+        chunks = run.progress(train.keypoints.split(ites.CHUNK), text="teacher")
+        depths = torch.cat([teacher(keypoints).pose[..., 2:] for keypoints in chunks])
+
+    def train_step(index: torch.Tensor) -> torch.Tensor:
+        """One SGD step on the poses `index` of the global batch."""
+        rotations = random_rotations(REPLICAS * len(index), VERTICAL, FULL_CIRCLE, run.generator, run.device)
+        rotations = run.shard(rotations.unflatten(0, (-1, REPLICAS))).transpose(0, 1).flatten(0, 1)
+        mine = run.shard(index)
+        with run.autocast():
+            losses = student_losses(model, train.keypoints[mine], depths[mine], rotations)
+        total = args.reploss_weight * losses["depth"] + losses["reconstruction"]
+        optimizer.zero_grad()
+        (total * run.weight(mine, index)).backward()
+        run.reduce_gradients(model)
+        optimizer.step()
+        return torch.stack((losses["depth"], losses["reconstruction"], total)).detach()
+
+    train_step = run.accelerate(train_step, optimizer)
+    steps = run.steps(len(train.keypoints), args.batch_size)
+    for epoch in range(finished, args.epochs):
+        began = time.perf_counter()
+        lr = optimizer.param_groups[0]["lr"]
+        model.train()
+        losses = running.LossBuffer(("depth", "reconstruction", "total"), run, log, epoch, steps, partial)
+        batches = run.batches(len(train.keypoints), args.batch_size, epoch, first_step)
+        for i, index in run.progress(batches, steps, f"epoch {epoch + 1}"):
+            losses.record(i, train_step(index), len(index))
+            if run.stop_requested:
+                stopped = ites.Progress(epoch, i + 1, losses.state_dict(), best)
+                run.save(args.checkpoint / "last.bin", ites.training_state(args, model, optimizer, run, stopped))
+                run.leave(f"stopped in epoch {epoch + 1}; go on with: {running.resume_command('last.bin')}")
+        first_step, partial = 0, None
+        if (epoch + 1) % args.epoch_lr_decay == 0:
+            optimizer.param_groups[0]["lr"] *= args.lr_decay
+
+        row = {f"{name} x 1000": 1000 * value for name, value in losses.means().items()}
+        if test is not None:
+            model.eval()
+            errors = ites.score(lambda keypoints: model(keypoints).pose, test, run)
+            row |= {"MPJPE": errors["MPJPE"].mean().item(), "P-MPJPE": errors["P-MPJPE"].mean().item()}
+            best = min(best or row["MPJPE"], row["MPJPE"])
+        if run.is_main:
+            scores = "  ".join(f"{name} {value:.1f}" for name, value in row.items())
+            print(f"[{epoch + 1}] time {(time.perf_counter() - began) / 60:.2f} min  lr {lr:.6f}  {scores}", flush=True)
+        log.epoch(epoch + 1, row | {"lr": lr})
+        saved = ites.training_state(args, model, optimizer, run, ites.Progress(epoch + 1, best=best))
+        run.save(args.checkpoint / f"stu_model_epoch_{epoch + 1}.bin", saved)
+        run.save(args.checkpoint / "ckpt_student.bin", saved)
+    log.close()
+    if run.is_main:
+        scored = f"test {test.pose_set.summary()}, 2D input {args.keypoints}, {ites.PROTOCOL}, mm; " if test else ""
+        print(f"{scored}results in {args.checkpoint}, student in {args.checkpoint / 'ckpt_student.bin'}")
+
+
+if __name__ == "__main__":
+    running.run_script(main)
