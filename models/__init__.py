@@ -1,0 +1,21 @@
+"""The networks, by name: `models.create("teacher", width=1024)`.
+
+torch.nn modules and their losses; they read no files, print nothing, and import only the geometry of `common`.
+"""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from common.errors import InputError
+from models.student import Student
+from models.teacher import Teacher
+
+REGISTRY: dict[str, Callable[..., nn.Module]] = {"student": Student, "teacher": Teacher}
+
+
+def create(name: str, **sizes) -> nn.Module:
+    """Builds the network of that name with fresh weights; `sizes` are its constructor's arguments."""
+    if name not in REGISTRY:
+        raise InputError(f"unknown model {name!r}: expected one of {', '.join(sorted(REGISTRY))}")
+    return REGISTRY[name](**sizes)

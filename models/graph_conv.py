@@ -1,0 +1,66 @@
+"""Semantic graph convolution (Zhao et al., "Semantic Graph Convolutional Networks for 3D Human Pose Regression", CVPR
+2019): a graph convolution that learns the weight of every edge, with a weight matrix for the node itself and another
+for its neighbours.
+
+Node-major layout: features are (J, B, C), so that mixing nodes is one matrix product over all poses and channels, and
+mixing channels one over all nodes and poses.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class SemanticGraphConv(nn.Module):
+    """diag(A) x W[0] + (A - diag(A)) x W[1] + bias, with A the row-wise softmax of learned edge logits.
+
+    Args:
+        in_features, out_features: channels.
+        adjacency: (J, J); only the pattern of its non-zero entries is used (self-loops included).
+        order: the joint that each node of x is, where x does not come in the order of `adjacency`.
+
+    Parameters, as in the released checkpoints: `W` (2, in, out), `e` (1, edges) in row-major order of the pattern,
+    `bias` (out).
+    """
+
+    def __init__(self, in_features: int, out_features: int, adjacency: Tensor, order: Sequence[int] | None = None):
+        super().__init__()
+        pattern = torch.as_tensor(adjacency) != 0
+        rows, columns = pattern.nonzero(as_tuple=True)
+        self.W = nn.Parameter(torch.empty(2, in_features, out_features))
+        self.e = nn.Parameter(torch.ones(1, len(rows)))
+        self.bias = nn.Parameter(torch.empty(out_features))
+        nn.init.xavier_uniform_(self.W, gain=1.414)
+        nn.init.uniform_(self.bias, -1 / math.sqrt(out_features), 1 / math.sqrt(out_features))
+
+        order = torch.arange(len(pattern)) if order is None else torch.tensor(order)
+        places = torch.zeros(len(rows), *pattern.shape)  # for each edge, a one in its place
+        places[torch.arange(len(rows)), rows, columns] = 1
+        self.register_buffer("places", places[:, order][:, :, order], persistent=False)
+        self.register_buffer("no_edge", -9e15 * (~pattern[order][:, order]).float(), persistent=False)
+
+    def attention(self) -> Tensor:
+        """-> A: (J, J), the weight that each node (row) gives to itself and its neighbours; rows sum to 1. float32."""
+        # A sum over one-hot places rather than an indexed write: exact, and deterministic on every device.
+        logits = (self.e.float().view(-1, 1, 1) * self.places).sum(0) + self.no_edge
+        return logits.softmax(dim=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (J, B, in) -> (J, B, out)."""
+        weights = self.attention()
+        own = weights.diagonal()
+        neighbours = weights - torch.diag(own)
+        # Mixing nodes and mixing channels commute: nodes are mixed where there are fewer channels.
+        if self.W.shape[1] < self.W.shape[2]:
+            mixed = mix_nodes(neighbours, x) @ self.W[1]
+        else:
+            mixed = mix_nodes(neighbours, x @ self.W[1])
+        # Each node's own weight goes into its copy of W[0], which is far smaller than x.
+        return torch.baddbmm(mixed, x, own[:, None, None] * self.W[0]) + self.bias
+
+
+def mix_nodes(weights: Tensor, x: Tensor) -> Tensor:
+    """weights: (I, J), x: (J, B, C) -> (I, B, C): every node of the result is a weighted sum of the nodes of x."""
+    return (weights @ x.flatten(1)).unflatten(1, x.shape[1:])
