@@ -25,7 +25,7 @@ from common.procrustes import best_rotation, correlate, lengths, mirror_last, pr
 PCK_JOINTS = (2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)
 
 # Poses handled at once: few enough for the caches of a CPU, enough to fill a GPU.
-_CHUNK = {"cpu": 1 << 13, "cuda": 1 << 18}
+_CPU_CHUNK, _GPU_CHUNK = 1 << 13, 1 << 18
 
 
 # --- Distances ------------------------------------------------------------------------------------------------------
@@ -348,10 +348,11 @@ def consistency_loss(pred: Tensor, flip: Tensor, target: Tensor) -> Tensor:
 def _by_chunks(function: Callable[..., tuple[Tensor, ...]], pred: Tensor, target: Tensor) -> tuple[Tensor, ...]:
     """Apply function((n, J, 3), (n, J, 3)) -> tuple of (n, ...) to poses (..., J, 3), so many at a time."""
     batch, pose = pred.shape[:-2], pred.shape[-2:]
-    chunk = _CHUNK.get(pred.device.type, _CHUNK["cuda"])
+    on_cpu = pred.device.type == "cpu"
+    chunk = _CPU_CHUNK if on_cpu else _GPU_CHUNK
     pairs = list(zip(pred.reshape(-1, *pose).split(chunk), target.reshape(-1, *pose).split(chunk), strict=True))
     needs_grad = torch.is_grad_enabled() and (pred.requires_grad or target.requires_grad)
-    if len(pairs) > 1 and pred.device.type == "cpu" and not needs_grad:
+    if len(pairs) > 1 and on_cpu and not needs_grad:
         results = _in_threads(function, pairs)
     else:
         results = [function(p, t) for p, t in pairs]

@@ -85,11 +85,7 @@ class Student(nn.Module):
     """
 
     def __init__(
-        self,
-        skeleton: Skeleton = H36M_17,
-        hidden: int = 128,
-        blocks: int = 4,
-        node_order: Sequence[int] = NODE_ORDER,
+        self, skeleton: Skeleton = H36M_17, hidden: int = 128, blocks: int = 4, node_order: Sequence[int] = NODE_ORDER
     ):
         super().__init__()
         if sorted(node_order) != list(range(skeleton.num_joints)):

@@ -1,5 +1,7 @@
 """The synthetic people are human: built alike on both sides, moving smoothly inside the limits of their joints."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -87,16 +89,20 @@ def test_elbows_and_shoulders_stay_inside_their_limits(everything):
 
 
 def test_hands_are_in_front_more_than_behind(everything):
-    forward = np.cross(joint(everything, "left hip") - joint(everything, "right hip"),
-                       joint(everything, "thorax") - joint(everything, "hip"))
+    forward = np.cross(
+        joint(everything, "left hip") - joint(everything, "right hip"),
+        joint(everything, "thorax") - joint(everything, "hip"),
+    )
     for side in ("left", "right"):
         ahead = ((joint(everything, f"{side} wrist") - joint(everything, "thorax")) * forward).sum(-1)
         assert (ahead > 0).mean() > 0.7
 
 
 def test_nose_is_in_front_of_the_head(everything):
-    forward = np.cross(joint(everything, "left shoulder") - joint(everything, "right shoulder"),
-                       joint(everything, "thorax") - joint(everything, "spine"))
+    forward = np.cross(
+        joint(everything, "left shoulder") - joint(everything, "right shoulder"),
+        joint(everything, "thorax") - joint(everything, "spine"),
+    )
     middle = (joint(everything, "thorax") + joint(everything, "head")) / 2
     assert (((joint(everything, "neck") - middle) * forward).sum(-1) > 0).mean() > 0.98
 
@@ -231,6 +237,15 @@ def test_files_are_made_once_per_seed(small_folder, monkeypatch):
     paths = synthetic.ensure(small_folder)
     assert paths[2].read_bytes() == old  # the same seed gives the same bytes
     load_npz(paths[1])
+
+
+def test_two_at_once_make_the_files_once(tmp_path, monkeypatch):
+    shrink(monkeypatch)
+    make, made = synthetic.make_dataset, []
+    monkeypatch.setattr(synthetic, "make_dataset", lambda seed: made.append(seed) or make(seed))
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(synthetic.ensure, (tmp_path, tmp_path))
+    assert first == second and made == [0]
 
 
 def test_unwritable_folder_is_one_line(tmp_path):

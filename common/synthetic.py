@@ -1,0 +1,207 @@
+"""The synthetic data set: people made up from joint angles in Human3.6M's rooms, in Human3.6M's file layout.
+
+`ensure(folder)` makes `data_3d_synthetic.npz` (32 joints, metres, world frame, z up), `data_2d_synthetic_gt.npz` and
+`data_2d_synthetic_noisy.npz` (17 joints, pixels, four views) on first use. The same seed gives the same bytes.
+Bone lengths of S1, S5, S6, S7 and S8 are those measured in Human3.6M; S9 and S11 are made up from them.
+"""
+
+import json
+import logging
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy import ndarray as Array
+
+from common.behaviour import FPS, perform
+from common.camera import Camera, h36m_cameras, project
+from common.errors import InputError
+from common.motion import CHANNELS, Body, pose
+from common.npz import save_npz
+from common.postures import ACTIONS
+from common.rotation import quaternion_to_matrix
+from common.skeleton import H36M_17
+
+NAME = "synthetic"
+VERSION = 3  # to be raised with every change of the content: files of another version are made anew
+FILES = (f"data_3d_{NAME}.npz", f"data_2d_{NAME}_gt.npz", f"data_2d_{NAME}_noisy.npz")
+SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
+SECONDS = 10.0
+BONE_LENGTHS = Path(__file__).with_name("h36m_bone_lengths.json")
+# Which of the 17 joints stands in each place of the 32-joint layout (copies as in Human3.6M).
+JOINTS_32 = (0, 1, 2, 3, 3, 3, 4, 5, 6, 6, 6, 0, 7, 8, 9, 10) + (8, 11, 12) + (13,) * 5 + (8, 14, 15) + (16,) * 5
+
+log = logging.getLogger(__name__)
+
+
+def bone_lengths() -> dict[str, Array]:
+    """Subject -> (15,) bone lengths in metres, in the order of H36M_16's children."""
+    measured = {s: np.array(v) for s, v in json.loads(BONE_LENGTHS.read_text())["lengths"].items()}
+    made_up = {
+        "S9": 0.5 * (measured["S6"] + measured["S8"]) * 0.985,
+        "S11": 0.6 * measured["S1"] + 0.4 * measured["S5"],
+    }
+    return {s: (measured | made_up)[s] for s in SUBJECTS}
+
+
+def bodies() -> dict[str, Body]:
+    """Subject -> body: both sides take the mean of the measured left and right lengths."""
+    result = {}
+    for number, (subject, bones) in enumerate(bone_lengths().items()):
+        right_leg, left_leg, trunk, left_arm, right_arm = np.split(bones, (3, 6, 9, 12))
+        build = np.random.default_rng(number)
+        result[subject] = Body(
+            *(left_leg + right_leg) / 2,
+            *trunk,
+            *(left_arm + right_arm) / 2,
+            shoulder_drop=np.radians(build.uniform(12, 26)),
+            lordosis=np.radians(build.uniform(0, 10)),
+            head_lean=np.radians(build.uniform(4, 20)),
+        )
+    return result
+
+
+def make_poses(seed: int = 0, seconds: float = SECONDS, subjects: tuple[str, ...] = SUBJECTS) -> dict:
+    """subject -> action -> world joints (T, 17, 3), metres, float32."""
+    frames = round(seconds * FPS)
+    result = {}
+    for subject in subjects:
+        body, takes = bodies()[subject], {}
+        for action, scenes in ACTIONS.items():
+            for number, take in enumerate(scenes):
+                name = f"{action} {number}" if number else action
+                rng = np.random.default_rng((seed, zlib.crc32(f"{subject}/{name}".encode())))
+                takes[name] = perform(body, take, frames, rng)
+        together = {channel: np.concatenate([take[channel] for take in takes.values()]) for channel in CHANNELS}
+        joints = pose(body, together).astype(np.float32)
+        result[subject] = dict(zip(takes, joints.reshape(len(takes), frames, 17, 3), strict=True))
+    return result
+
+
+def project_views(joints: Array, cameras: tuple[Camera, ...]) -> list[Array]:
+    """World joints (T, 17, 3) -> pixels (T, 17, 2) in every camera, float32, with lens distortion."""
+    points = torch.from_numpy(joints)
+    views = []
+    for camera in cameras:
+        # As world_to_camera, but one matrix product: there are millions of points.
+        rotation = quaternion_to_matrix(torch.tensor(camera.orientation))
+        in_view = (points - torch.tensor(camera.translation)) @ rotation
+        views.append(project(in_view, camera.intrinsics()).numpy())
+    return views
+
+
+# Pixels of noise of a detector by joint: more at the ends of the limbs, where it errs most.
+JITTER = np.array((3, 3, 4, 5, 3, 4, 5, 3, 2.5, 2.5, 3, 3.5, 5, 6, 3.5, 5, 6), np.float32)
+
+
+def detect(keypoints: Array, rng: np.random.Generator) -> Array:
+    """What a detector might make of keypoints (T, 17, 2) in pixels: jitter and drift, outliers, sides swapped.
+
+    Errors last for a while, as they do in video: drift and the misses come and go within about half a second.
+    """
+    frames = len(keypoints)
+    drift = _slow_noise(rng, frames, (17, 2)) * 0.8 + rng.normal(0, 0.6, keypoints.shape).astype(np.float32)
+    found = keypoints + drift * JITTER[:, None]
+    lost = _episodes(rng, frames, 17, rate=0.012 * JITTER / JITTER.mean())
+    found = found + lost[..., None] * 30 * _slow_noise(rng, frames, (17, 2))
+    for pairs, rate in ((((4, 1), (5, 2), (6, 3)), 0.01), (((11, 14), (12, 15), (13, 16)), 0.008)):
+        swapped = np.flatnonzero(_episodes(rng, frames, 1, rate)[:, 0])
+        for a, b in pairs:
+            found[swapped, a], found[swapped, b] = found[swapped, b], found[swapped, a]
+    return found.astype(np.float32)
+
+
+def _slow_noise(rng: np.random.Generator, frames: int, shape: tuple[int, ...], step: int = 12) -> Array:
+    """Unit normal noise at every `step`-th frame, joined linearly: (frames, *shape) float32."""
+    knots = rng.standard_normal((frames // step + 2, *shape)).astype(np.float32)
+    index, share = np.divmod(np.arange(frames), step)
+    share = (share / step).astype(np.float32).reshape(-1, *(1 for _ in shape))
+    return knots[index] * (1 - share) + knots[index + 1] * share
+
+
+def _episodes(rng: np.random.Generator, frames: int, count: int, rate, length: int = 8) -> Array:
+    """Boolean (frames, count): spells of `length` frames that fill about `rate` of the time."""
+    starts = rng.random((frames // length + 1, count)) < rate
+    return np.repeat(starts, length, 0)[:frames]
+
+
+def metadata() -> dict:
+    """The `metadata` entry of the 2D files."""
+    return {
+        "layout_name": "h36m",
+        "num_joints": H36M_17.num_joints,
+        "keypoints_symmetry": [list(H36M_17.left), list(H36M_17.right)],
+    }
+
+
+def make_dataset(seed: int = 0, seconds: float = SECONDS, subjects: tuple[str, ...] = SUBJECTS) -> dict[str, dict]:
+    """The arrays of the three files, by file name: 3D world poses, exact and detector-like 2D poses."""
+    poses, exact, noisy = make_poses(seed, seconds, subjects), {}, {}
+    for subject, takes in poses.items():
+        joints = np.concatenate(list(takes.values()))
+        ends = np.cumsum([len(take) for take in takes.values()])[:-1]
+        views = project_views(joints, h36m_cameras()[subject])
+        rng = np.random.default_rng((seed, zlib.crc32(f"{subject} detector".encode())))
+        cut = [np.split(view, ends) for view in views]
+        exact[subject] = {name: [view[i] for view in cut] for i, name in enumerate(takes)}
+        noisy[subject] = {name: [detect(view, rng) for view in views] for name, views in exact[subject].items()}
+    full = {s: {name: take[:, JOINTS_32] for name, take in takes.items()} for s, takes in poses.items()}
+    contents = (
+        {"positions_3d": full},
+        {"positions_2d": exact, "metadata": metadata()},
+        {"positions_2d": noisy, "metadata": metadata()},
+    )
+    return dict(zip(FILES, contents, strict=True))
+
+
+def ensure(data_dir: str | Path, seed: int = 0) -> list[Path]:
+    """Make the three files in `data_dir` unless they are there already, made with this seed; return their paths.
+
+    Safe when several processes start at once: one makes the files and the others wait; each file appears whole.
+    """
+    folder = Path(data_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {folder}: {error.strerror}; choose another --data-dir") from error
+    stamp = f"{NAME} version {VERSION} seed {seed}"
+    paths = [folder / name for name in FILES]
+    with _one_at_a_time(folder):
+        if not all(_stamp(path) == stamp for path in paths):
+            log.info("making the synthetic data set in %s", folder)
+            for name, arrays in make_dataset(seed).items():
+                save_npz(folder / name, stamp=np.array(stamp), **arrays)
+    return paths
+
+
+def _stamp(path: Path) -> str | None:
+    """What made the file: None where there is no such file, or it is none of ours."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return str(arrays["stamp"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Only one process at a time is inside, where the system has file locks; the lock ends with its process.
+
+    Without locks several may make the same files: each is renamed into place whole, with the same content.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    try:
+        lock = open(folder / f".{NAME}.lock", "w")
+    except OSError as error:
+        raise InputError(f"cannot write in {folder}: {error.strerror}; choose another --data-dir") from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
