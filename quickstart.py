@@ -37,7 +37,9 @@ def main() -> None:
     step("train_teacher.py", *data, "-e", args.teacher_epochs, "-c", teacher.parent)
     step("train_student.py", *data, "-e", args.student_epochs, "-c", student.parent, "--teacher_checkpoint", teacher)
     for name, file in (("teacher", teacher), ("student", student)):
-        step(f"test_{name}.py", *data, "--evaluate", "--vis", "-c", file, "--output", args.folder / f"{name}_test")
+        out = ("-c", file, "--output", args.folder / f"{name}_test")
+        step(f"test_{name}.py", *data, "--evaluate", *out)
+        step(f"test_{name}.py", *data[:6], "-ste", "S9", "-a", "Walking", "--vis", *out)  # every frame: smooth
 
     print(f"\nITES on the synthetic test subjects S9, S11, 17 joints, 2D input gt, every {args.downsample}th frame; mm")
     print("MPJPE, P-MPJPE: scale from the truth, better of the two depth mirrors; plain: no such choice")

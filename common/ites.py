@@ -16,7 +16,7 @@ from common import checkpoint, draw, evaluate, metrics
 from common.dataset import ites_keypoints, load_pose_set
 from common.errors import InputError
 from common.options import Parser, number
-from common.pose_set import PoseSet
+from common.pose_set import PoseSet, Sequence
 from common.running import Run
 
 PROTOCOL = "ITES protocol (scale from the truth, better of the two depth mirrors per pose)"
@@ -25,7 +25,7 @@ PLAIN = (
     "MPJPE reads its unit as metres and N-MPJPE is the one to compare"
 )
 CHUNK = 2048  # poses scored at once: the activations of a chunk stay in cache
-GIF_FPS = 25.0
+RECORDED_FPS, GIF_FPS = 50.0, 25.0
 
 Predict = Callable[[Tensor], Tensor]  # keypoints (B, 17, 2) -> poses (B, 17, 3)
 
@@ -212,7 +212,7 @@ def load(args: Any, subjects: str, device: torch.device, training: bool = False)
     )  # fmt: skip
     if training:
         pose_set = replace(pose_set, poses=None)
-    return Split(pose_set, ites_keypoints(pose_set))
+    return Split(pose_set, ites_keypoints(pose_set).to(device))
 
 
 @torch.no_grad()
@@ -225,9 +225,8 @@ def score(predict: Predict, split: Split, run: Run) -> dict[str, Tensor]:
     targets = split.targets()
     names = ("MPJPE", "P-MPJPE", "plain MPJPE", "plain N-MPJPE", "plain P-MPJPE")
     errors = torch.zeros(len(targets), len(names), device=targets.device)
-    mine = run.shard(torch.arange(len(targets), device=targets.device))
-    for rows in mine.split(CHUNK):
-        pose, target = predict(split.keypoints[rows].to(run.device)).float(), targets[rows].to(run.device)
+    for rows in run.shard(torch.arange(len(targets), device=targets.device)).split(CHUNK):
+        pose, target = predict(split.keypoints[rows.to(run.device)]).float(), targets[rows].to(run.device)
         published = metrics.ites_evaluation(pose, target)
         pose, target = pose - pose[:, :1], target - target[:, :1]
         plain = metrics.mpjpe(pose, target), metrics.n_mpjpe(pose, target), published.p_mpjpe_pose
@@ -263,41 +262,49 @@ def report(name: str, errors: dict[str, Tensor], split: Split, args: Any, folder
     )
 
 
+def chosen_sequences(split: Split, args: Any) -> list[Sequence]:
+    """The sequences that --vis-subject, --vis-action and --vis-camera name; by default the first."""
+    in_view = [s for s in split.pose_set.sequences if s.view == args.vis_camera]
+    if not in_view:
+        views = sorted({s.view for s in split.pose_set.sequences})
+        raise InputError(f"--vis-camera {args.vis_camera}: no such camera; there are {', '.join(map(str, views))}")
+    chosen = []
+    for subject in args.vis_subject.split(",") if args.vis_subject else [in_view[0].subject]:
+        own = [s for s in in_view if s.subject == subject]
+        if not own:
+            raise InputError(f"--vis-subject {subject}: not among the test subjects ({args.subjects_test})")
+        for action in args.vis_action.split(",") if args.vis_action else [own[0].action]:
+            start = split.pose_set.find(subject, action, args.vis_camera).start
+            chosen.append(next(s for s in own if s.start == start))
+    return chosen
+
+
 @torch.no_grad()
 def draw_sequences(predict: Predict, split: Split, args: Any, folder: Path, name: str) -> list[Path]:
-    """Write one GIF per chosen subject and action: 2D input, aligned prediction, truth. Returns the files.
+    """Write one GIF for each chosen sequence, at its true speed: 2D input, aligned prediction, truth.
 
     The prediction is aligned frame by frame as published for pictures (`metrics.calibrate_by_procrustes`).
     """
     pose_set, targets = split.pose_set, split.targets()
-    sequences = [s for s in pose_set.sequences if s.view == args.vis_camera]
-    if not sequences:
-        views = sorted({s.view for s in pose_set.sequences})
-        raise InputError(f"--vis-camera {args.vis_camera}: no such camera; there are {', '.join(map(str, views))}")
-    subjects = args.vis_subject.split(",") if args.vis_subject else [sequences[0].subject]
+    step = max(1, round(RECORDED_FPS / args.downsample / GIF_FPS))
     files = []
-    for subject in subjects:
-        own = [s for s in sequences if s.subject == subject]
-        if not own:
-            raise InputError(f"--vis-subject {subject}: not among the test subjects ({args.subjects_test})")
-        actions = args.vis_action.split(",") if args.vis_action else [own[0].action]
-        for action in actions:
-            rows = pose_set.find(subject, action, args.vis_camera)
-            step = max(1, round(50 / GIF_FPS / args.downsample))
-            rows = slice(rows.start, min(rows.stop, rows.start + step * args.vis_frames), step)
-            pose, target = predict(split.keypoints[rows]).float(), targets[rows]
-            errors = 1000 * metrics.ites_evaluation(pose, target).mpjpe
-            pose, target = pose - pose[:, :1], target - target[:, :1]
-            aligned = metrics.calibrate_by_procrustes(pose, target).aligned
-            sequence = next(s for s in own if s.start <= rows.start < s.start + s.length)
-            orientation = pose_set.orientation[pose_set.sequences.index(sequence)].cpu()
-            path = folder / f"{name}_{subject}_{sequence.action.replace(' ', '_')}_camera{args.vis_camera}.gif"
-            draw.save_animation(
-                path,
-                [pose_set.keypoints[rows].cpu(), *(draw.to_z_up(p.cpu(), orientation) for p in (aligned, target))],
-                [f"2D input ({args.keypoints})", f"{name} (aligned)", f"truth: {subject} {sequence.action}"],
-                pose_set.skeleton, fps=GIF_FPS, errors=np.asarray(errors.cpu()), metric="ITES MPJPE",
-                azimuth=draw.camera_azimuth(orientation),
-            )  # fmt: skip
-            files.append(path)
+    for sequence in chosen_sequences(split, args):
+        stop = sequence.start + min(sequence.length, step * args.vis_frames)
+        rows = slice(sequence.start, stop, step)
+        pose = predict(split.keypoints[rows]).float()
+        target = targets[rows].to(pose.device)
+        errors = 1000 * metrics.ites_evaluation(pose, target).mpjpe
+        pose, target = pose - pose[:, :1], target - target[:, :1]
+        aligned = metrics.calibrate_by_procrustes(pose, target).aligned
+        orientation = pose_set.orientation[pose_set.sequences.index(sequence)].cpu()
+        action = sequence.action.replace(" ", "_")
+        path = folder / f"{name}_{sequence.subject}_{action}_camera{sequence.view}.gif"
+        draw.save_animation(
+            path,
+            [pose_set.keypoints[rows].cpu(), *(draw.to_z_up(p.cpu(), orientation) for p in (aligned, target))],
+            [f"2D input ({args.keypoints})", f"{name} (aligned)", f"truth: {sequence.subject} {sequence.action}"],
+            pose_set.skeleton, fps=RECORDED_FPS / args.downsample / step, errors=np.asarray(errors.cpu()),
+            metric="ITES MPJPE", azimuth=draw.camera_azimuth(orientation),
+        )  # fmt: skip
+        files.append(path)
     return files

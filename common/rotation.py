@@ -83,9 +83,7 @@ def random_rotations(
 
 def quaternion_rotate(q: Tensor, v: Tensor) -> Tensor:
     """Rotate `v` (..., 3) by unit quaternions `q` (..., 4), wxyz; leading dimensions broadcast."""
-    leading = torch.broadcast_shapes(q.shape[:-1], v.shape[:-1])
-    q, v = q.expand(*leading, 4), v.expand(*leading, 3)
-    w, u = q[..., :1], q[..., 1:]
+    w, (u, v) = q[..., :1], torch.broadcast_tensors(q[..., 1:], v)
     uv = torch.linalg.cross(u, v)
     return v + 2 * (w * uv + torch.linalg.cross(u, uv))
 
