@@ -65,7 +65,9 @@ def random_log_rotations(
 
     ITES: all axes and pi for the teacher's cycle, mask (0, 1, 0) and 2 pi for the student's turn about the vertical.
     """
-    axis = torch.randn(count, 3, generator=generator, device=device) * torch.tensor(axis_mask, device=device)
+    axis = torch.randn(count, 3, generator=generator, device=device)
+    # weighed column by column: a tensor made of Python numbers would be copied to the device, which waits for it
+    axis = torch.stack([weight * column for weight, column in zip(axis_mask, axis.unbind(-1), strict=True)], -1)
     angle = torch.rand(count, 1, generator=generator, device=device) * max_angle
     return torch.nn.functional.normalize(axis, dim=-1, eps=1e-20) * angle
 

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from models.functional import full_precision
+
 
 class SemanticGraphConv(nn.Module):
     """diag(A) x W[0] + (A - diag(A)) x W[1] + bias, with A the row-wise softmax of learned edge logits.
@@ -42,9 +44,9 @@ class SemanticGraphConv(nn.Module):
         self.register_buffer("no_edge", -9e15 * (~pattern[order][:, order]).float(), persistent=False)
 
     def attention(self) -> Tensor:
-        """-> A: (J, J), the weight that each node (row) gives to itself and its neighbours; rows sum to 1. float32."""
+        """-> A: (J, J), the weight that each node (row) gives to itself and its neighbours; rows sum to 1."""
         # A sum over one-hot places rather than an indexed write: exact, and deterministic on every device.
-        logits = (self.e.float().view(-1, 1, 1) * self.places).sum(0) + self.no_edge
+        logits = (full_precision(self.e).view(-1, 1, 1) * self.places).sum(0) + self.no_edge
         return logits.softmax(dim=1)
 
     def forward(self, x: Tensor) -> Tensor:

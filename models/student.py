@@ -18,9 +18,9 @@ from torch.nn import functional as F
 from common.camera import perspective
 from common.errors import InputError
 from common.skeleton import H36M_17, Skeleton, adjacency
+from models.functional import full_precision, mean_distance, no_autocast, rotate
 from models.graph_conv import SemanticGraphConv
 from models.non_local import GraphNonLocal
-from models.teacher import float32, mean_distance, rotate
 
 # Order of the nodes inside the network. The non-local blocks pool them by twos: knees with feet, hips, root with spine
 # and so on. Joint 9 (neck) is the odd one out, as published.
@@ -109,8 +109,8 @@ class Student(nn.Module):
         """keypoints: (B, J, 2), focal-normalised and scaled, taken as they are."""
         joints = keypoints.unbind(1)
         features = self.gconv_layers(self.gconv_input(torch.stack([joints[j] for j in self.node_order])))
-        with float32(features):
-            nodes = self.gconv_output(features.float()).unbind(0)
+        with no_autocast(features):
+            nodes = self.gconv_output(full_precision(features)).unbind(0)
             depth = torch.stack([nodes[self.node_order.index(j)] for j in range(len(nodes))], dim=1)
             pose = torch.cat([keypoints * (depth + CAMERA_DISTANCE).clamp(min=1), depth], dim=-1)
         return StudentOutput(depth, pose)
@@ -121,7 +121,7 @@ class Student(nn.Module):
         pose: (B, J, 3); rotations: (S*B, 3, 3), replica-major, about the origin (not the root). Gradients flow
         through both sides.
         """
-        with float32(pose):
+        with no_autocast(pose):
             rotated = rotate(pose.repeat(rotations.shape[0] // pose.shape[0], 1, 1), rotations)
             keypoints = perspective(rotated)
         return Reconstruction(rotated, keypoints, self(keypoints).pose)
@@ -135,7 +135,7 @@ def student_losses(model: Student, keypoints: Tensor, teacher_depth: Tensor, rot
     """
     output = model(keypoints)
     again = model.reconstruct(output.pose, rotations)
-    with float32(keypoints):
+    with no_autocast(keypoints):
         return {
             "depth": (output.depth - teacher_depth).abs().mean(),
             "reconstruction": mean_distance(again.pose, again.rotated),

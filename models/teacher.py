@@ -11,12 +11,12 @@ hip-to-head length is 0.2.
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.camera import perspective
 from common.rotation import so3_exp
+from models.functional import centre, full_precision, mean_distance, no_autocast, rotate
 from models.pointwise import Pointwise
 
 
@@ -104,8 +104,8 @@ class Teacher(nn.Module):
                 nn.init.uniform_(module.weight)
 
     def features(self, keypoints: Tensor) -> Tensor:
-        """keypoints: (B, J, 2), taken as they are -> (B, width), float32."""
-        return self.fe_net(keypoints.flatten(1)).float()
+        """keypoints: (B, J, 2), taken as they are -> (B, width), float32 or wider."""
+        return full_precision(self.fe_net(keypoints.flatten(1)))
 
     def shape(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """features: (B, width) -> coefficients (B, basis), canonical shape (B, J, 3)."""
@@ -115,7 +115,7 @@ class Teacher(nn.Module):
     def forward(self, keypoints: Tensor) -> TeacherOutput:
         """keypoints: (B, J, 2), focal-normalised and scaled; centred on joint 0 here."""
         features = self.features(centre(keypoints))
-        with float32(features):
+        with no_autocast(features):
             coefficients, canonical = self.shape(features)
             rotation = so3_exp(self.rot_layer(features))
             pose = rotate(canonical, rotation)
@@ -129,11 +129,11 @@ class Teacher(nn.Module):
         """
         if align_root:
             canonical = centre(canonical)
-        with float32(canonical):
+        with no_autocast(canonical):
             target = canonical.repeat(rotations.shape[0] // canonical.shape[0], 1, 1)
             keypoints = perspective(rotate(target, rotations))
         features = self.features(keypoints)
-        with float32(features):
+        with no_autocast(features):
             return Cycle(target, keypoints, self.shape(features)[1])
 
 
@@ -145,29 +145,8 @@ def teacher_losses(model: Teacher, keypoints: Tensor, rotations: Tensor, align_r
     """
     output = model(keypoints)
     cycle = model.cycle(output.canonical, rotations, align_root)
-    with float32(keypoints):
+    with no_autocast(keypoints):
         return {
             "reprojection": mean_distance(perspective(output.pose), centre(keypoints)),
             "cycle": mean_distance(cycle.canonical, cycle.target),
         }
-
-
-def centre(points: Tensor) -> Tensor:
-    """points: (..., J, D) -> the same with joint 0 at the origin."""
-    return points - points[..., :1, :]
-
-
-def rotate(points: Tensor, rotation: Tensor) -> Tensor:
-    """points: (..., J, 3), rotation: (..., 3, 3) -> (..., J, 3) = points @ rotation."""
-    # Nine products a joint: a batched matrix product of this size is all overhead, and autocast would round it.
-    return (points.unsqueeze(-1) * rotation.unsqueeze(-3)).sum(-2)
-
-
-def mean_distance(a: Tensor, b: Tensor) -> Tensor:
-    """a, b: (..., D) -> mean Euclidean distance, scalar."""
-    return torch.linalg.vector_norm(a - b, dim=-1).mean()
-
-
-def float32(like: Tensor) -> torch.autocast:
-    """Context without autocast on the tensor's device: heads, geometry and losses stay in float32."""
-    return torch.autocast(like.device.type, enabled=False)
