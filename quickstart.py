@@ -8,6 +8,7 @@ Every step is one of the README's commands; each is shown before it runs.
 
 import json
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -26,7 +27,7 @@ def main() -> None:
     options = parser.add_argument_group("Quick start")
     options.add_argument("--folder", type=Path, default=Path("checkpoint/quickstart"), help="where the runs go")
     options.add_argument("--data-dir", type=Path, default=Path("data"), help="where the synthetic set is kept")
-    options.add_argument("--downsample", type=number(int, 1), default=20, help="use every n-th frame")
+    options.add_argument("--downsample", type=number(int, 1), default=25, help="use every n-th frame")
     options.add_argument("--teacher-epochs", type=number(int, 1), default=4, help="epochs of the teacher")
     options.add_argument("--student-epochs", type=number(int, 1), default=2, help="epochs of the student")
     args = parser.parse_args()
@@ -55,7 +56,13 @@ def step(script: str, *options) -> None:
     """Run one script of the project, its command shown first."""
     words = [script, *map(str, options)]
     print(f"\n$ python {shlex.join(words)}", flush=True)
-    status = subprocess.run([sys.executable, ROOT / script, *words[1:]]).returncode
+    with subprocess.Popen([sys.executable, ROOT / script, *words[1:]]) as process:
+        try:
+            status = process.wait()
+        except BaseException:  # Ctrl-C: let the script finish its step and save
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+            raise
     if status:
         raise InputError(f"{script} ended with status {status}; its last line above says why")
 

@@ -15,7 +15,9 @@ from common import checkpoint, ites, running
 
 
 def main() -> None:
-    args = ites.parser(__doc__).parse_args()
+    parser = ites.parser(__doc__)
+    args = parser.parse_args()
+    ites.check_options(parser, args, training=False)
     run = running.start(args)
     model = models.create(
         "student", hidden=args.hid_dim, blocks=args.n_blocks
@@ -30,11 +32,14 @@ def main() -> None:
         return model(keypoints).pose
 
     if args.evaluate or not args.vis:
-        print(ites.report("student", ites.score(predict, test, run), test, args, folder))
-    if args.vis:
+        errors = ites.score(predict, test, run)  # shared between processes, if there are several
+        if run.is_main:
+            print(ites.report("student", errors, test, args, folder))
+    if args.vis and run.is_main:
         files = ites.draw_sequences(predict, test, args, folder, "student")
         print("pictures:", ", ".join(map(str, files)))
-    print(f"results in {folder}")
+    if run.is_main:
+        print(f"results in {folder}")
 
 
 if __name__ == "__main__":

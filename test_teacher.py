@@ -16,7 +16,9 @@ from common.camera import unproject
 
 
 def main() -> None:
-    args = ites.parser(__doc__).parse_args()
+    parser = ites.parser(__doc__)
+    args = parser.parse_args()
+    ites.check_options(parser, args, training=False)
     run = running.start(args)
     model = models.create(
         "teacher", width=args.n_fully_connected, layers=args.n_layers, basis=args.dict_basis_size
@@ -32,11 +34,14 @@ def main() -> None:
         return unproject(keypoints, model(keypoints).pose[..., 2:], nearest=None)
 
     if args.evaluate or not args.vis:
-        print(ites.report("teacher", ites.score(predict, test, run), test, args, folder))
-    if args.vis:
+        errors = ites.score(predict, test, run)  # shared between processes, if there are several
+        if run.is_main:
+            print(ites.report("teacher", errors, test, args, folder))
+    if args.vis and run.is_main:
         files = ites.draw_sequences(predict, test, args, folder, "teacher")
         print("pictures:", ", ".join(map(str, files)))
-    print(f"results in {folder}")
+    if run.is_main:
+        print(f"results in {folder}")
 
 
 if __name__ == "__main__":

@@ -9,26 +9,25 @@ Writes stu_model_epoch_N.bin after every epoch, ckpt_student.bin (the newest), c
 events into the folder of -c. Ctrl-C finishes the step and saves last.bin.
 """
 
-import math
 import time
 
 import torch
 
 import models
 from common import checkpoint, ites, running
-from common.rotation import random_rotations
+from common.rotation import ITES_PI, random_rotations
 from common.runlog import RunLog
 from models.student import student_losses
 
 REPLICAS = 4  # random turns of each predicted pose in the reconstruction loss
 VERTICAL = (0.0, 1.0, 0.0)
-FULL_CIRCLE = 2 * math.pi
+FULL_CIRCLE = 2 * ITES_PI
 
 
 def main() -> None:
     parser = ites.parser(__doc__)
     args = parser.parse_args()
-    ites.check_training_options(parser, args)
+    ites.check_options(parser, args, training=True)
     run = running.start(args)
     teacher = models.create(
         "teacher", width=args.n_fully_connected, layers=args.n_layers, basis=args.dict_basis_size
@@ -36,13 +35,15 @@ def main() -> None:
     saved = checkpoint.load(args.teacher_checkpoint, run.device)
     checkpoint.load_weights(teacher, ites.weights(saved, args.teacher_checkpoint), args.teacher_checkpoint)
 
+    teacher_digest = ites.digest(teacher)
+
     train = ites.load(args, args.subjects_train, run.device, training=True)
     test = None if args.no_eval else ites.load(args, args.subjects_test, run.device)
     model = run.prepare(models.create("student", hidden=args.hid_dim, blocks=args.n_blocks))
     optimizer = torch.optim.SGD(
         model.parameters(), args.learning_rate, momentum=args.momentum, weight_decay=args.weight_decay, fused=True
     )
-    finished, first_step, partial, best = ites.resume(args, model, optimizer, run)
+    finished, first_step, partial, best = ites.resume(args, model, optimizer, run, teacher_digest)
     log = RunLog(args.checkpoint, args, resume=bool(args.resume))
     if run.is_main:
         print(f"train {train.pose_set.summary()}; 2D input {args.keypoints}; device {run.device}", flush=True)
@@ -79,7 +80,10 @@ def main() -> None:
             losses.record(i, train_step(index), len(index))
             if run.stop_requested:
                 stopped = ites.Progress(epoch, i + 1, losses.state_dict(), best)
-                run.save(args.checkpoint / "last.bin", ites.training_state(args, model, optimizer, run, stopped))
+                run.save(
+                    args.checkpoint / "last.bin",
+                    ites.training_state(args, model, optimizer, run, stopped, teacher_digest),
+                )
                 run.leave(f"stopped in epoch {epoch + 1}; go on with: {running.resume_command('last.bin')}")
         first_step, partial = 0, None
         if (epoch + 1) % args.epoch_lr_decay == 0:
@@ -90,18 +94,17 @@ def main() -> None:
             model.eval()
             errors = ites.score(lambda keypoints: model(keypoints).pose, test, run)
             row |= {"MPJPE": errors["MPJPE"].mean().item(), "P-MPJPE": errors["P-MPJPE"].mean().item()}
-            best = min(best or row["MPJPE"], row["MPJPE"])
+            best = row["MPJPE"] if best is None else min(best, row["MPJPE"])
         if run.is_main:
             scores = "  ".join(f"{name} {value:.1f}" for name, value in row.items())
             print(f"[{epoch + 1}] time {(time.perf_counter() - began) / 60:.2f} min  lr {lr:.6f}  {scores}", flush=True)
-        log.epoch(epoch + 1, row | {"lr": lr})
-        saved = ites.training_state(args, model, optimizer, run, ites.Progress(epoch + 1, best=best))
-        run.save(args.checkpoint / f"stu_model_epoch_{epoch + 1}.bin", saved)
-        run.save(args.checkpoint / "ckpt_student.bin", saved)
+        log.epoch(epoch + 1, row | {"lr": lr}, step=(epoch + 1) * steps)
+        state = ites.training_state(args, model, optimizer, run, ites.Progress(epoch + 1, best=best), teacher_digest)
+        ites.save_epoch(args.checkpoint, (f"stu_model_epoch_{epoch + 1}.bin", "ckpt_student.bin"), state, run)
     log.close()
     if run.is_main:
-        scored = f"test {test.pose_set.summary()}, 2D input {args.keypoints}, {ites.PROTOCOL}, mm; " if test else ""
-        print(f"{scored}results in {args.checkpoint}, student in {args.checkpoint / 'ckpt_student.bin'}")
+        log.plot(args.checkpoint / "curves.png")
+        print(ites.final_line(row, best, test, args))
 
 
 if __name__ == "__main__":

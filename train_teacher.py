@@ -27,7 +27,7 @@ ALIGNED_EPOCHS = 15  # the cycle loss moves the root to the origin in these firs
 def main() -> None:
     parser = ites.parser(__doc__)
     args = parser.parse_args()
-    ites.check_training_options(parser, args)
+    ites.check_options(parser, args, training=True)
     run = running.start(args)
     train = ites.load(args, args.subjects_train, run.device, training=True)
     test = None if args.no_eval else ites.load(args, args.subjects_test, run.device)
@@ -84,18 +84,17 @@ def main() -> None:
             model.eval()
             errors = ites.score(lambda k: unproject(k, model(k).pose[..., 2:], nearest=None), test, run)
             row |= {"MPJPE": errors["MPJPE"].mean().item(), "P-MPJPE": errors["P-MPJPE"].mean().item()}
-            best = min(best or row["MPJPE"], row["MPJPE"])
+            best = row["MPJPE"] if best is None else min(best, row["MPJPE"])
         if run.is_main:
             scores = "  ".join(f"{name} {value:.1f}" for name, value in row.items())
             print(f"[{epoch + 1}] time {(time.perf_counter() - began) / 60:.2f} min  lr {lr:.6f}  {scores}", flush=True)
-        log.epoch(epoch + 1, row | {"lr": lr})
-        saved = ites.training_state(args, model, optimizer, run, ites.Progress(epoch + 1, best=best))
-        run.save(args.checkpoint / f"tea_model_epoch_{epoch + 1}.bin", saved)
-        run.save(args.checkpoint / "ckpt_teacher.bin", saved)
+        log.epoch(epoch + 1, row | {"lr": lr}, step=(epoch + 1) * steps)
+        state = ites.training_state(args, model, optimizer, run, ites.Progress(epoch + 1, best=best))
+        ites.save_epoch(args.checkpoint, (f"tea_model_epoch_{epoch + 1}.bin", "ckpt_teacher.bin"), state, run)
     log.close()
     if run.is_main:
-        scored = f"test {test.pose_set.summary()}, 2D input {args.keypoints}, {ites.PROTOCOL}, mm; " if test else ""
-        print(f"{scored}results in {args.checkpoint}, teacher in {args.checkpoint / 'ckpt_teacher.bin'}")
+        log.plot(args.checkpoint / "curves.png")
+        print(ites.final_line(row, best, test, args))
 
 
 if __name__ == "__main__":

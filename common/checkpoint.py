@@ -294,6 +294,8 @@ def check_options(saved: Mapping[str, Any] | str, current: Any, ignore: tuple[st
         saved = json.loads(saved) if isinstance(saved, str) else saved
     except ValueError as error:
         raise InputError(f"the checkpoint's options are damaged ({error})") from error
+    if not isinstance(saved, Mapping):
+        raise InputError(f"the checkpoint's options are damaged: found {saved!r}, expected a table")
     saved, here = json.loads(options_json(saved)), json.loads(options_json(current))
     differences = [
         f"--{name} {here[name]} here, {saved[name]} in the checkpoint"

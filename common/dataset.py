@@ -57,7 +57,7 @@ def load_pose_set(
     if dataset == "synthetic":
         from common import synthetic  # made on first use
 
-        synthetic.ensure(data_dir)
+        synthetic.ensure(data_dir, seed=None)
     source = _read_source(*find_files(Path(data_dir), dataset, keypoints), _names(subjects), dataset)
     clips, start = [], 0
     for subject, action in source.pairs(actions):
@@ -300,12 +300,9 @@ def find_files(data_dir: Path, dataset: str, keypoints: str) -> tuple[Path, Path
         raise InputError(f"{missing[0]}: the synthetic data set has no such keypoints{found}")
     how = "put the files there or name their folder with --data-dir"
     if dataset == "h36m":
-        how += (
-            "; VideoPose3D's DATASETS.md tells how to get them prepared, or get Human3.6M from its official site "
-            "and run the preparation script in data/"
-        )
+        how += "; VideoPose3D's DATASETS.md tells how to get and prepare Human3.6M"
     raise InputError(
-        f"{' and '.join(missing)} not found in {data_dir.absolute()}{found}; {how}; -d synthetic needs no files"
+        f"{' and '.join(missing)} not found in {data_dir.absolute()}{found}; {how}; -d synthetic -k gt needs no files"
     )
 
 

@@ -3,6 +3,8 @@
 Xu et al., "Invariant Teacher and Equivariant Student for Unsupervised 3D Human Pose Estimation", AAAI 2021.
 """
 
+import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -139,11 +141,11 @@ def parser(description: str) -> Parser:
     return parser
 
 
-def check_training_options(parser: Parser, args: Any) -> None:
-    """Refuse what a training script cannot do."""
-    if args.resume and args.evaluate:
+def check_options(parser: Parser, args: Any, training: bool) -> None:
+    """Refuse what a script cannot do."""
+    if args.resume and (args.evaluate or not training):
         parser.error("--resume and --evaluate exclude each other: --resume trains on, the test scripts evaluate")
-    if args.evaluate or args.vis:
+    if training and (args.evaluate or args.vis):
         parser.error("--evaluate and --vis belong to the test scripts; training scores every epoch by itself")
 
 
@@ -156,31 +158,80 @@ class Progress(NamedTuple):
     best: float | None = None
 
 
-def resume(args: Any, model: torch.nn.Module, optimizer: torch.optim.Optimizer, run: Run) -> Progress:
-    """Put a run back as `--resume` says. A published checkpoint, which holds no random state, resumes at its epoch."""
+def resume(
+    args: Any, model: torch.nn.Module, optimizer: torch.optim.Optimizer, run: Run, teacher: str | None = None
+) -> Progress:
+    """Put a run back as `--resume` says. A published checkpoint, which holds no random state, resumes at its epoch.
+
+    `teacher` is the `digest` of the student's teacher: an exact resume needs the same one.
+    """
     if not args.resume:
         return Progress()
     path = args.checkpoint / args.resume
+    if not path.exists() and Path(args.resume).exists():
+        path = Path(args.resume)
     saved = checkpoint.load(path, run.device)
     checkpoint.check_options(saved.get("options", {}), args)
+    if saved.get("teacher", teacher) != teacher:
+        raise InputError(f"{path} was distilled from another teacher than the one in {args.teacher_checkpoint} now")
     checkpoint.load_weights(model, weights(saved, path), path)
     if "optimizer" in saved:
         checkpoint.load_optimizer(optimizer, saved["optimizer"], path)
     if "rng" in saved:
         run.set_rng_state(saved["rng"])
     run.last_checkpoint = path
-    return Progress(int(saved.get("epoch", 0)), int(saved.get("step", 0)), saved.get("losses"), saved.get("best"))
+    progress = Progress(saved.get("epoch", 0), saved.get("step", 0), saved.get("losses"), saved.get("best"))
+    whole = isinstance(progress.epoch, int) and isinstance(progress.step, int)
+    if not (
+        whole
+        and (progress.losses is None or {"sums", "rows"} <= progress.losses.keys())
+        and isinstance(progress.best, float | None)
+    ):
+        raise InputError(f"{path}: the state of the run is damaged; resume from another checkpoint")
+    if progress.epoch >= args.epochs:
+        raise InputError(f"{path} has {progress.epoch} finished epochs; to go on, ask for more than that with --epochs")
+    return progress
 
 
 def training_state(
-    args: Any, model: torch.nn.Module, optimizer: torch.optim.Optimizer, run: Run, progress: Progress
+    args: Any,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    run: Run,
+    progress: Progress,
+    teacher: str | None = None,
 ) -> dict[str, Any]:
     """A checkpoint: the published keys (`lr` is the rate of the next step), then what an exact resume needs."""
     return {
         "epoch": progress.epoch, "lr": optimizer.param_groups[0]["lr"], "optimizer": optimizer.state_dict(),
         "model_pos": model.state_dict(), "step": progress.step, "losses": progress.losses, "best": progress.best,
-        "rng": run.rng_state(), "options": checkpoint.options_json(args),
+        "rng": run.rng_state(), "options": checkpoint.options_json(args), "teacher": teacher,
     }  # fmt: skip
+
+
+def save_epoch(folder: Path, names: tuple[str, str], state: dict[str, Any], run: Run) -> None:
+    """Save a finished epoch under its published name and as the newest; a state in mid-epoch is then out of date."""
+    for name in names:
+        run.save(folder / name, state)
+    if run.is_main:
+        (folder / "last.bin").unlink(missing_ok=True)
+
+
+def digest(model: torch.nn.Module) -> str:
+    """A short fingerprint of a network's weights."""
+    code = hashlib.blake2b(digest_size=8)
+    for tensor in model.state_dict().values():
+        code.update(tensor.cpu().numpy().tobytes())
+    return code.hexdigest()
+
+
+def final_line(row: dict[str, float], best: float | None, test: "Split | None", args: Any) -> str:
+    """The last line of a training run: what was reached, by which protocol, and where everything lies."""
+    if test is None:
+        return f"results in {args.checkpoint}"
+    scores = f"MPJPE {row['MPJPE']:.1f} (best {best:.1f}), P-MPJPE {row['P-MPJPE']:.1f} mm"
+    what = f"{test.pose_set.summary()}, 17 joints, 2D input {args.keypoints}, {PROTOCOL}"
+    return f"{scores}; {what}; results in {args.checkpoint}"
 
 
 def weights(saved: dict[str, Any], path: Path) -> dict[str, Tensor]:
@@ -226,7 +277,9 @@ def score(predict: Predict, split: Split, run: Run) -> dict[str, Tensor]:
     names = ("MPJPE", "P-MPJPE", "plain MPJPE", "plain N-MPJPE", "plain P-MPJPE")
     errors = torch.zeros(len(targets), len(names), device=targets.device)
     for rows in run.shard(torch.arange(len(targets), device=targets.device)).split(CHUNK):
-        pose, target = predict(split.keypoints[rows.to(run.device)]).float(), targets[rows].to(run.device)
+        with run.autocast():
+            pose = predict(split.keypoints[rows.to(run.device)]).float()
+        target = targets[rows].to(run.device)
         published = metrics.ites_evaluation(pose, target)
         pose, target = pose - pose[:, :1], target - target[:, :1]
         plain = metrics.mpjpe(pose, target), metrics.n_mpjpe(pose, target), published.p_mpjpe_pose
@@ -236,8 +289,10 @@ def score(predict: Predict, split: Split, run: Run) -> dict[str, Tensor]:
 
 
 def output_folder(args: Any) -> Path:
-    """Where a test script writes: --output, or a folder of its own beside the checkpoint."""
-    return args.output or args.checkpoint.parent / f"{args.checkpoint.stem}_{args.dataset}_{args.keypoints}"
+    """Where a test script writes: --output, or a folder beside the checkpoint that is named by what is scored."""
+    parts = [args.checkpoint.stem, args.dataset, args.keypoints]
+    parts += [args.subjects_test] * (args.subjects_test != "S9,S11") + [args.actions] * (args.actions != "*")
+    return args.output or args.checkpoint.parent / re.sub(r"[^\w.,-]+", "-", "_".join(parts))
 
 
 def report(name: str, errors: dict[str, Tensor], split: Split, args: Any, folder: Path) -> str:
@@ -269,14 +324,18 @@ def chosen_sequences(split: Split, args: Any) -> list[Sequence]:
         views = sorted({s.view for s in split.pose_set.sequences})
         raise InputError(f"--vis-camera {args.vis_camera}: no such camera; there are {', '.join(map(str, views))}")
     chosen = []
-    for subject in args.vis_subject.split(",") if args.vis_subject else [in_view[0].subject]:
+    for subject in _names(args.vis_subject) or [in_view[0].subject]:
         own = [s for s in in_view if s.subject == subject]
         if not own:
             raise InputError(f"--vis-subject {subject}: not among the test subjects ({args.subjects_test})")
-        for action in args.vis_action.split(",") if args.vis_action else [own[0].action]:
+        for action in _names(args.vis_action) or [own[0].action]:
             start = split.pose_set.find(subject, action, args.vis_camera).start
             chosen.append(next(s for s in own if s.start == start))
     return chosen
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 @torch.no_grad()

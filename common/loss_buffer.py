@@ -90,6 +90,6 @@ class LossBuffer:
         if len(bad):
             row, term = bad[0].tolist()
             raise NonFiniteLoss(
-                f"the loss is not finite: {self.names[term]} is {values[row, term].item()} in step {steps[row]} of "
-                f"epoch {self.epoch}; {self.run.way_back()}"
+                f"the loss is not finite: {self.names[term]} is {values[row, term].item()} in step {steps[row] + 1} of "
+                f"epoch {self.epoch + 1}; {self.run.way_back()}"
             )

@@ -274,7 +274,7 @@ def device_name(text: str) -> str:
 
 def write_config(path: str | Path, args: argparse.Namespace) -> None:
     """Write the options in force to `path` as YAML, so that `--config path` gives the same run. Atomic."""
-    values = {name: _yaml_value(value) for name, value in vars(args).items() if name != "config"}
+    values = {name: _yaml_value(value) for name, value in vars(args).items() if name not in ("config", "resume")}
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     write_atomic(path, lambda file: file.write(text.encode()))
 

@@ -105,7 +105,7 @@ class PoseSet:
         takes = [seq for seq in self.sequences if (seq.subject, seq.view) == (subject, view)]
         found = [seq for seq in takes if seq.action == action] or [s for s in takes if action_label(s.action) == action]
         if not found:
-            raise InputError(f"no sequence {subject} {action} view {view}; there are {self.summary()}")
+            raise InputError(f"no sequence {subject} {action} view {view}; actions: {', '.join(self.actions)}")
         return slice(found[0].start, found[0].start + found[0].length)
 
     def item(self, index: int) -> Item:

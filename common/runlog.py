@@ -3,6 +3,7 @@ folder.
 """
 
 import argparse
+import contextlib
 import csv
 import io
 import logging
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch.distributed as dist
 
+from common.draw import plot_curves
 from common.errors import InputError
 from common.files import write_atomic
 from common.options import write_config
@@ -32,7 +34,7 @@ class RunLog:
         self.active = not (dist.is_available() and dist.is_initialized() and dist.get_rank() != 0)
         self.rows: list[dict[str, Any]] = []
         self.writer: Any = None
-        self.events = True
+        self.events, self.resumed = True, resume
         if self.active:
             if self.folder.exists() and not self.folder.is_dir():
                 raise InputError(
@@ -42,11 +44,11 @@ class RunLog:
             if resume and (self.folder / "metrics.csv").exists():
                 self.rows = read_metrics(self.folder / "metrics.csv")
 
-    def epoch(self, epoch: int, values: Mapping[str, Any]) -> None:
-        """Write the row of `epoch` (rows from it on, of an earlier attempt, go), and its numbers to TensorBoard at
-        step `epoch`.
+    def epoch(self, epoch: int, values: Mapping[str, Any], step: int | None = None) -> None:
+        """Write the row of `epoch` (rows from it on, of an earlier attempt, go), and its numbers to TensorBoard.
 
-        Columns keep the order in which their names first came.
+        `step` is the number of training steps so far: TensorBoard's axis. Columns keep the order in which their names
+        first came.
         """
         if not self.active:
             return
@@ -58,17 +60,30 @@ class RunLog:
         table.writeheader()
         table.writerows({name: _cell(value) for name, value in row.items()} for row in self.rows)
         write_atomic(self.folder / "metrics.csv", lambda file: file.write(text.getvalue().encode()))
-        self._add(epoch, {name: value for name, value in values.items() if isinstance(value, (int, float))}, "epoch/")
+        self._add(
+            epoch if step is None else step,
+            {name: value for name, value in values.items() if isinstance(value, (int, float))},
+            "epoch/",
+        )
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Write numbers of one training step to TensorBoard."""
         if self.active:
             self._add(step, values, "step/")
 
+    def plot(self, path: str | Path) -> None:
+        """Draw the run's losses and errors over its epochs."""
+        if self.active and self.rows:
+            epochs = [int(row["epoch"]) for row in self.rows]
+            columns = dict.fromkeys(name for row in self.rows for name in row if name not in ("epoch", "lr"))
+            curves = {name: (epochs, [float(row.get(name) or "nan") for row in self.rows]) for name in columns}
+            plot_curves(path, curves, title=str(self.folder), ylabel="errors in mm", log_scale=True)
+
     def close(self) -> None:
         """Write out what TensorBoard's writer still holds."""
         if self.writer is not None:
-            self.writer.close()
+            with contextlib.suppress(OSError):
+                self.writer.close()
             self.writer = None
 
     def __enter__(self) -> "RunLog":
@@ -84,14 +99,14 @@ class RunLog:
             if self.writer is None:
                 from torch.utils.tensorboard import SummaryWriter  # importing it takes a second
 
-                self.writer = SummaryWriter(str(self.folder), purge_step=step)
+                self.writer = SummaryWriter(str(self.folder), purge_step=step if self.resumed else 0)
             for name, value in values.items():
                 self.writer.add_scalar(prefix + name, value, step)
             if prefix == "epoch/":
                 self.writer.flush()
         except (ImportError, OSError) as error:  # curves are a convenience: a run must not die of them
             log.warning("no TensorBoard events from here on (%s); metrics.csv is still written", error)
-            self.events = False
+            self.events, self.writer = False, None
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:

@@ -158,8 +158,10 @@ def make_dataset(seed: int = 0, seconds: float = SECONDS, subjects: tuple[str, .
     return dict(zip(FILES, contents, strict=True))
 
 
-def ensure(data_dir: str | Path, seed: int = 0) -> list[Path]:
+def ensure(data_dir: str | Path, seed: int | None = 0) -> list[Path]:
     """Make the three files in `data_dir` unless they are there already, made with this seed; return their paths.
+
+    With `seed` None a set of any seed will do, and a missing one is made with seed 0.
 
     Safe when several processes start at once: one makes the files and the others wait; each file appears whole.
     """
@@ -168,13 +170,19 @@ def ensure(data_dir: str | Path, seed: int = 0) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot make the folder {folder}: {error.strerror}; choose another --data-dir") from error
-    stamp = f"{NAME} version {VERSION} seed {seed}"
+    kind = f"{NAME} version {VERSION} seed "
     paths = [folder / name for name in FILES]
-    with _one_at_a_time(folder):
-        if not all(_stamp(path) == stamp for path in paths):
-            log.info("making the synthetic data set in %s", folder)
-            for name, arrays in make_dataset(seed).items():
-                save_npz(folder / name, stamp=np.array(stamp), **arrays)
+
+    def complete() -> bool:
+        stamps = {_stamp(path) for path in paths}
+        return stamps == {f"{kind}{seed}"} or (seed is None and len(stamps) == 1 and str(*stamps).startswith(kind))
+
+    if not complete():
+        with _one_at_a_time(folder):
+            if not complete():  # another process may have made them meanwhile
+                log.info("making the synthetic data set in %s", folder)
+                for name, arrays in make_dataset(seed or 0).items():
+                    save_npz(folder / name, stamp=np.array(f"{kind}{seed or 0}"), **arrays)
     return paths
 
 

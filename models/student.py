@@ -93,6 +93,8 @@ class Student(nn.Module):
                 f"the student's node order {tuple(node_order)} does not name each of the {skeleton.num_joints} joints "
                 f"of {skeleton.name} once: give it another node_order"
             )
+        if hidden % 2:
+            raise InputError(f"the student has {hidden} channels: their number must be even")
         self.node_order = tuple(node_order)
         edges = adjacency(skeleton)
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.camera import perspective
+from common.errors import InputError
 from common.rotation import so3_exp
 from models.functional import centre, full_precision, mean_distance, no_autocast, rotate
 from models.pointwise import Pointwise
@@ -87,6 +88,8 @@ class Teacher(nn.Module):
         self, num_joints: int = 17, width: int = 1024, layers: int = 6, basis: int = 12, init_std: float = 0.01
     ):
         super().__init__()
+        if width % 4:
+            raise InputError(f"the teacher's width is {width}: it must be divisible by 4")
         self.num_joints = num_joints
         self.fe_net = nn.Sequential(Stem(2 * num_joints, width), *(Bottleneck(width) for _ in range(layers)))
         self.alpha_layer = Pointwise(width, basis, spatial_dims=2)

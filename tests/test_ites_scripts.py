@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -148,6 +149,7 @@ def test_interrupted_run_resumes_as_if_never_stopped(tiny, stage):
     done = run_command(command(name, *options, "-c", f"parts_{stage}", "--resume", "last.bin"), tiny)
     assert done.status == 0, done.err
     assert_same_weights(tiny / f"whole_{stage}/ckpt_{stage}.bin", tiny / f"parts_{stage}/ckpt_{stage}.bin")
+    assert not (tiny / f"parts_{stage}/last.bin").exists()  # out of date once an epoch is finished
     assert (tiny / f"whole_{stage}/metrics.csv").read_text() == (tiny / f"parts_{stage}/metrics.csv").read_text()
 
 
@@ -169,7 +171,7 @@ def test_two_processes_train_as_one(tiny, stage):
         "-b",
         31,
         "-e",
-        2,
+        1,
         "--teacher_checkpoint",
         "teacher/ckpt_teacher.bin",
     )
@@ -179,11 +181,12 @@ def test_two_processes_train_as_one(tiny, stage):
     words = [*torchrun, *command(name, *options, "-c", f"two_{stage}")[1:]]
     done = run_command(words, tiny)
     assert done.status == 0, done.err
-    assert done.out.count("[2] time") == 1  # rank 0 alone speaks
-    rows = zip(losses(tiny / f"one_{stage}"), losses(tiny / f"two_{stage}"), strict=True)
-    for tolerance, (one, two) in zip((1e-5, 1e-4), rows, strict=True):  # rounding grows as the weights part
-        for column in one:
-            assert two[column] == pytest.approx(one[column], rel=tolerance, abs=1e-2), column  # losses are x 1000
+    assert done.out.count("[1] time") == 1  # rank 0 alone speaks
+    (one,), (two,) = losses(tiny / f"one_{stage}"), losses(tiny / f"two_{stage}")
+    for column in one:
+        # losses are x 1000; errors come after all steps, when rounding has grown
+        tolerance = {"abs": 0.5} if "MPJPE" in column else {"rel": 1e-5, "abs": 1e-2}
+        assert two[column] == pytest.approx(one[column], **tolerance), column
 
 
 def test_bf16_training_stays_near_float32(in_tiny, script):
@@ -192,6 +195,44 @@ def test_bf16_training_stays_near_float32(in_tiny, script):
     fp32, bf16 = losses(in_tiny / "fp32")[-1], losses(in_tiny / "bf16")[-1]
     assert bf16["reprojection x 1000"] == pytest.approx(fp32["reprojection x 1000"], rel=0.05)
     assert bf16 != fp32
+
+
+def test_resume_finds_a_path_as_typed_and_refuses_what_is_finished(in_tiny, script):
+    options = (*TINY, *SMALL_TEACHER, "-b", 64, "-c", "typed")
+    assert script("train_teacher.py", *options, "-e", 1).status == 0
+    assert script("train_teacher.py", *options, "-e", 2, "--resume", "typed/tea_model_epoch_1.bin").status == 0
+    assert_refused(
+        script("train_teacher.py", *options, "-e", 2, "-r", "ckpt_teacher.bin"), "2 finished epochs", "--epochs"
+    )
+    assert script("train_teacher.py", "--config", "typed/config.yaml", "-c", "again", "-e", 1).status == 0
+
+
+def test_student_does_not_resume_with_another_teacher(in_tiny, script):
+    shutil.copy("teacher/tea_model_epoch_1.bin", "swapped.bin")
+    options = (*TINY, *SMALL_TEACHER, *SMALL_STUDENT, "-c", "swapped", "--teacher_checkpoint", "swapped.bin")
+    assert script("train_student.py", *options, "-e", 1).status == 0
+    shutil.copy("teacher/tea_model_epoch_2.bin", "swapped.bin")
+    assert_refused(script("train_student.py", *options, "-e", 2, "-r", "ckpt_student.bin"), "another teacher")
+
+
+@pytest.mark.parametrize(
+    "damage", [{"epoch": "x"}, {"losses": {"a": 1}}, {"options": 5}, {"best": "x"}, {"step": None}]
+)
+def test_damaged_state_of_a_run_is_refused(in_tiny, script, damage):
+    checkpoint.save("damaged.bin", checkpoint.load("teacher/ckpt_teacher.bin") | damage)
+    options = (*TINY, *SMALL_TEACHER, "-b", 64, "-c", ".", "-e", 3, "-r", "damaged.bin")
+    assert_refused(script("train_teacher.py", *options), "damaged")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("stage", ["teacher", "student"])
+def test_cuda_graph_trains_as_the_plain_step_does(in_tiny, script, stage):
+    options = (*TINY[:-1], "cuda", *SMALL_TEACHER, *SMALL_STUDENT, "-b", 16, "-e", 2)
+    options += ("--teacher_checkpoint", "teacher/ckpt_teacher.bin")
+    for folder, extra in (("graph", ()), ("plain", ("--no_cuda_graphs",)), ("bf16", ("--amp",))):
+        assert script(f"train_{stage}.py", *options, *extra, "-c", f"{folder}_{stage}").status == 0
+    for graph, plain in zip(losses(in_tiny / f"graph_{stage}"), losses(in_tiny / f"plain_{stage}"), strict=True):
+        assert graph == pytest.approx(plain, rel=1e-3)
 
 
 # ------------------------------------------------------------------------------------------------------- bad input
