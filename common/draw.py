@@ -24,6 +24,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from PIL import Image
 
 from common.errors import InputError
@@ -372,6 +373,10 @@ def plot_curves(
         marker = "o" if len(steps) <= 40 else ""
         axes.plot(steps, values, style, color=colour, marker=marker, markersize=3.5, linewidth=1.6, label=name)
     axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log_scale else "linear")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if log_scale:
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_minor_formatter(ScalarFormatter())
     axes.set_title(title, parse_math=False)
     axes.grid(color=FLOOR)
     axes.spines[["top", "right"]].set_visible(False)

@@ -77,7 +77,7 @@ class RunLog:
             epochs = [int(row["epoch"]) for row in self.rows]
             columns = dict.fromkeys(name for row in self.rows for name in row if name not in ("epoch", "lr"))
             curves = {name: (epochs, [float(row.get(name) or "nan") for row in self.rows]) for name in columns}
-            plot_curves(path, curves, title=str(self.folder), ylabel="errors in mm", log_scale=True)
+            plot_curves(path, curves, title=str(self.folder), ylabel="losses x 1000, errors in mm", log_scale=True)
 
     def close(self) -> None:
         """Write out what TensorBoard's writer still holds."""
