@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from common.camera import perspective, unproject
 from common.rotation import so3_exp
-from common.skeleton import H36M_17, adjacency
+from common.skeleton import H36M_17, Skeleton, adjacency
 from models.student import NODE_ORDER
 
 
@@ -79,9 +79,9 @@ class TextbookTeacher(nn.Module):
 class TextbookGraphConv(nn.Module):
     """Semantic graph convolution on (B, J, C), with dense masks."""
 
-    def __init__(self, in_features: int, out_features: int):
+    def __init__(self, in_features: int, out_features: int, skeleton: Skeleton = H36M_17):
         super().__init__()
-        self.register_buffer("pattern", adjacency(H36M_17) > 0, persistent=False)
+        self.register_buffer("pattern", adjacency(skeleton) > 0, persistent=False)
         self.W = nn.Parameter(torch.empty(2, in_features, out_features))
         self.e = nn.Parameter(torch.empty(1, int(self.pattern.sum())))
         self.bias = nn.Parameter(torch.empty(out_features))

@@ -18,8 +18,8 @@ WALKING_ARMS = 0.9  # radians of arm swing per metre that the opposite foot is a
 SMOOTH_BODY, SMOOTH_PATH = 0.06, 0.28  # seconds
 
 
-def perform(body: Body, take: tuple[str, ...], frames: int, rng: np.random.Generator) -> dict[str, Array]:
-    """Motion channels (frames, width) of one take: some of its scenes, one after the other."""
+def perform(body: Body, take: tuple[str | Scene, ...], frames: int, rng: np.random.Generator) -> dict[str, Array]:
+    """Motion channels (frames, width) of one take: some of its scenes (names in `SCENES`, or their own), in turn."""
     acts = _acts(take, frames / FPS, rng)
     time = np.arange(frames) / FPS
     place, heading = _path(acts, time, rng)
@@ -44,13 +44,14 @@ def perform(body: Body, take: tuple[str, ...], frames: int, rng: np.random.Gener
     return motion
 
 
-def _acts(take: tuple[str, ...], seconds: float, rng: np.random.Generator) -> list[tuple[Scene, float, float]]:
+def _acts(take: tuple[str | Scene, ...], seconds: float, rng: np.random.Generator) -> list[tuple[Scene, float, float]]:
     """(scene, start, stop): the take's scenes in random order, each for 3 s or longer."""
     count = max(1, min(len(take), int(seconds // 3)))
-    names = rng.permutation(len(take))[:count]
+    chosen = rng.permutation(len(take))[:count]
     share = rng.uniform(0.7, 1.3, count)
     ends = np.concatenate(([0], np.cumsum(share) / share.sum())) * seconds
-    return [(SCENES[take[i]], ends[k], ends[k + 1]) for k, i in enumerate(names)]
+    scenes = [SCENES[take[i]] if isinstance(take[i], str) else take[i] for i in chosen]
+    return [(scene, ends[k], ends[k + 1]) for k, scene in enumerate(scenes)]
 
 
 def _key_times(act: tuple[Scene, float, float], rng: np.random.Generator, pace: float = 1.0) -> Array:

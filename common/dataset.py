@@ -42,11 +42,12 @@ def load_pose_set(
     downsample: int = 1,
     skeleton: Skeleton = H36M_17,
     device: str | torch.device = "cpu",
+    exact_actions: bool = False,
 ) -> PoseSet:
     """Read one split.
 
     Args:
-        subjects, actions: lists, or text with commas; for actions see `select_actions`.
+        subjects, actions: lists, or text with commas; for actions, and `exact_actions`, see `select_actions`.
         views: camera numbers, None for all.
         subset, downsample: see `frame_window`.
         skeleton: the joints to deliver; both files are converted to it by joint name.
@@ -60,7 +61,7 @@ def load_pose_set(
         synthetic.ensure(data_dir, seed=None)
     source = _read_source(*find_files(Path(data_dir), dataset, keypoints), _names(subjects), dataset)
     clips, start = [], 0
-    for subject, action in source.pairs(actions):
+    for subject, action in source.pairs(actions, exact_actions):
         for view in source.views(subject, action, views):
             frames = frame_window(source.paired_length(subject, action, view), subset, downsample)
             if frames:
@@ -172,10 +173,10 @@ class _Source:
     broken: tuple[tuple[str, str], ...] = ()
     cameras: dict[str, tuple[Camera, ...]] = field(default_factory=h36m_cameras)
 
-    def pairs(self, actions: str | Iterable[str]) -> list[tuple[str, str]]:
+    def pairs(self, actions: str | Iterable[str], exact: bool) -> list[tuple[str, str]]:
         """(subject, action) in the order of the subjects and of the 2D file; what only one file has is left out."""
         trees = (*self.keypoints.values(), *self.poses.values())
-        chosen = select_actions(dict.fromkeys(action for tree in trees for action in tree), actions)
+        chosen = select_actions(dict.fromkeys(action for tree in trees for action in tree), actions, exact)
         pairs = []
         for subject, views in self.keypoints.items():
             poses = self.poses[subject]
@@ -306,11 +307,12 @@ def find_files(data_dir: Path, dataset: str, keypoints: str) -> tuple[Path, Path
     )
 
 
-def select_actions(available: Iterable[str], wanted: str | Iterable[str] = "*") -> set[str]:
+def select_actions(available: Iterable[str], wanted: str | Iterable[str] = "*", exact: bool = False) -> set[str]:
     """The actions that a request means; upper and lower case alike.
 
     "*" is all; any other name means every action that begins with it, as published (ITES, VideoPose3D): "Walking 1" is
     that take, "Walking" all its takes, "Walk" also WalkDog and WalkTogether, and "Sitting", a quirk, SittingDown too.
+    With `exact` (PoseAug) a name means the action of just that name, all its takes, or one take.
 
     Raises:
         InputError: a name that fits nothing; the actions that there are.
@@ -318,12 +320,17 @@ def select_actions(available: Iterable[str], wanted: str | Iterable[str] = "*") 
     available, chosen = list(available), set()
     for name in _names(wanted):
         key = canonical_action(name).lower()
-        found = [action for action in available if name == "*" or action.lower().startswith(key)]
+        found = [action for action in available if name == "*" or _fits(action.lower(), key, exact)]
         if not found:
             there = ", ".join(dict.fromkeys(action_label(action) for action in available))
             raise InputError(f"unknown action {name!r}; there are: {there}")
         chosen.update(found)
     return chosen
+
+
+def _fits(action: str, key: str, exact: bool) -> bool:
+    """Whether a request fits an action, both in small letters."""
+    return key in (action, action_label(action)) if exact else action.startswith(key)
 
 
 def deterministic_random(low: int, high: int, text: str) -> int:

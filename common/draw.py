@@ -45,7 +45,7 @@ from common.scene import (
 )
 from common.skeleton import Skeleton
 
-__all__ = ["camera_azimuth", "draw_2d", "draw_3d", "plot_curves", "save_animation", "to_z_up"]
+__all__ = ["camera_azimuth", "draw_2d", "draw_3d", "draw_view", "plot_curves", "save_animation", "to_z_up"]
 
 # Okabe and Ito's colours, which colour-blind readers tell apart too
 COLOURS = {"left": "#0072b2", "right": "#d55e00", "centre": "#404040"}
@@ -115,6 +115,11 @@ def draw_3d(axes: Axes, pose, skeleton: Skeleton, azimuth: float = 0.0, elevatio
     """Draw a z-up pose (J, 3) and its floor on the given axes (plain ones, not mplot3d's), as `turntable` sees it."""
     pose = check_points("pose", as_array(pose)[None], skeleton, (3,))
     _Artists(axes, *views_3d([pose], [skeleton], np.array([azimuth]), elevation)).show(0)
+
+
+def draw_view(axes: Axes, view: View, frame: int = 0) -> None:
+    """Draw one frame of a view (`scene.view_2d`, `scene.views_3d`: several in one scale) on the given axes."""
+    _Artists(axes, view).show(frame)
 
 
 # ------------------------------------------------------------------------------------------------------------- artists

@@ -26,15 +26,15 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, description: str | None = None, **kwargs: Any) -> None:
         super().__init__(description=description, allow_abbrev=False, formatter_class=_Help, **kwargs)
 
-    def add_run_options(self, seed: str = "--seed") -> None:
-        """Add the group "Running", which `common.running.start` reads. `seed` is the seed option's spelling."""
+    def add_run_options(self, *seed: str) -> None:
+        """Add the group "Running", which `common.running.start` reads. `seed`: other spellings of the seed's option."""
         group = self.add_argument_group("Running")
         group.add_argument("--config", metavar="FILE.yaml", help="file of options; the command line overrides it")
         group.add_argument(
             "--device", type=device_name, default="auto", help="auto (CUDA if there is any), cpu, cuda or cuda:N"
         )
         group.add_argument(
-            seed,
+            *(seed or ("--seed",)),
             dest="seed",
             type=number(int, low=0),
             default=0,

@@ -201,6 +201,15 @@ class Run:
             values /= self.world_size
         return values
 
+    def gather(self, rows: torch.Tensor, whole: torch.Tensor) -> None:
+        """Fill `whole`, over a global batch, with every process's `shard` of it: the opposite of `shard`."""
+        if self.world_size == 1:
+            whole.copy_(rows)
+            return
+        whole.zero_()
+        whole[self.rank :: self.world_size] = rows
+        dist.all_reduce(whole)
+
     def accelerate(
         self, step: accelerate.Step, *optimizers: torch.optim.Optimizer, key: Callable[[], Hashable] = tuple
     ) -> accelerate.Step:
@@ -232,7 +241,9 @@ class Run:
 
     # ---- batches
 
-    def batches(self, count: int, batch_size: int, epoch: int, start: int = 0) -> Iterator[tuple[int, torch.Tensor]]:
+    def batches(
+        self, count: int, batch_size: int, epoch: int, start: int = 0, purpose: str = "order"
+    ) -> Iterator[tuple[int, torch.Tensor]]:
         """Yield (i, item indices (n,) on the device) of each global batch of an epoch, from batch `start` on.
 
         The order depends on seed and epoch alone, the same on every device and rank, so that resuming in mid-epoch
@@ -247,7 +258,7 @@ class Run:
             )
         self.batch_size = min(batch_size, count)
         self.signals.patient = True
-        order = self.order(count, epoch).to(self.device)
+        order = self.order(count, epoch, purpose).to(self.device)
         for i in range(start, steps):
             yield i, order[i * batch_size : (i + 1) * batch_size if i < steps - 1 else count]
 
@@ -262,9 +273,9 @@ class Run:
         full, rest = divmod(count, batch_size)
         return full + (rest >= least)
 
-    def order(self, count: int, epoch: int) -> torch.Tensor:
-        """The shuffled item indices (count,) of an epoch, int64, on the CPU."""
-        generator = torch.Generator().manual_seed(derived_seed(self.seed, "order", epoch))
+    def order(self, count: int, epoch: int, purpose: str = "order") -> torch.Tensor:
+        """The shuffled item indices (count,) of an epoch, int64, on the CPU; each `purpose` has its own shuffle."""
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, purpose, epoch))
         return torch.randperm(count, generator=generator)
 
     # ---- stopping, saving, resuming

@@ -9,7 +9,7 @@ import json
 import logging
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -161,28 +161,42 @@ def make_dataset(seed: int = 0, seconds: float = SECONDS, subjects: tuple[str, .
 def ensure(data_dir: str | Path, seed: int | None = 0) -> list[Path]:
     """Make the three files in `data_dir` unless they are there already, made with this seed; return their paths.
 
-    With `seed` None a set of any seed will do, and a missing one is made with seed 0.
+    With `seed` None a set of any seed will do, and a missing one is made with seed 0. See `make_once`.
+    """
+    return make_once(data_dir, FILES, f"{NAME} version {VERSION}", seed, make_dataset)
 
-    Safe when several processes start at once: one makes the files and the others wait; each file appears whole.
+
+def make_once(
+    data_dir: str | Path, names: tuple[str, ...], kind: str, seed: int | None, make: Callable[[int], dict[str, dict]]
+) -> list[Path]:
+    """Make the files `names` of `kind` (what and which version) in `data_dir`, unless they are there; their paths.
+
+    `make(seed)` gives the arrays by file name; each file is stamped with its kind and seed. With `seed` None files of
+    any seed will do. Safe when several processes start at once: one makes the files and the others wait; each file
+    appears whole.
+
+    Raises:
+        InputError: the folder cannot be made or written.
     """
     folder = Path(data_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot make the folder {folder}: {error.strerror}; choose another --data-dir") from error
-    kind = f"{NAME} version {VERSION} seed "
-    paths = [folder / name for name in FILES]
+    paths = [folder / name for name in names]
 
     def complete() -> bool:
         stamps = {_stamp(path) for path in paths}
-        return stamps == {f"{kind}{seed}"} or (seed is None and len(stamps) == 1 and str(*stamps).startswith(kind))
+        return stamps == {f"{kind} seed {seed}"} or (
+            seed is None and len(stamps) == 1 and str(*stamps).startswith(f"{kind} seed ")
+        )
 
     if not complete():
         with _one_at_a_time(folder):
             if not complete():  # another process may have made them meanwhile
-                log.info("making the synthetic data set in %s", folder)
-                for name, arrays in make_dataset(seed or 0).items():
-                    save_npz(folder / name, stamp=np.array(f"{kind}{seed or 0}"), **arrays)
+                log.info("making %s in %s", ", ".join(names), folder)
+                for name, arrays in make(seed or 0).items():
+                    save_npz(folder / name, stamp=np.array(f"{kind} seed {seed or 0}"), **arrays)
     return paths
 
 

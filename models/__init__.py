@@ -8,10 +8,21 @@ from collections.abc import Callable
 from torch import nn
 
 from common.errors import InputError
+from models.gcn import GCN
+from models.mlp import MLP
+from models.stgcn import STGCN
 from models.student import Student
 from models.teacher import Teacher
+from models.videopose import VideoPose
 
-REGISTRY: dict[str, Callable[..., nn.Module]] = {"student": Student, "teacher": Teacher}
+REGISTRY: dict[str, Callable[..., nn.Module]] = {
+    "gcn": GCN,
+    "mlp": MLP,
+    "stgcn": STGCN,
+    "student": Student,
+    "teacher": Teacher,
+    "videopose": VideoPose,
+}
 
 
 def create(name: str, **sizes) -> nn.Module:

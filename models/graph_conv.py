@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from common.errors import InputError
 from models.functional import full_precision
 
 
@@ -66,3 +67,17 @@ class SemanticGraphConv(nn.Module):
 def mix_nodes(weights: Tensor, x: Tensor) -> Tensor:
     """weights: (I, J), x: (J, B, C) -> (I, B, C): every node of the result is a weighted sum of the nodes of x."""
     return (weights @ x.flatten(1)).unflatten(1, x.shape[1:])
+
+
+def node_major(keypoints: Tensor, num_joints: int) -> Tensor:
+    """keypoints: (B, J, 2) or (B, 2 J), joint after joint -> (J, B, 2).
+
+    Raises:
+        InputError: another shape.
+    """
+    if keypoints.shape[1:] not in ((num_joints, 2), (2 * num_joints,)):
+        raise InputError(
+            f"found keypoints of shape {tuple(keypoints.shape)}, expected (poses, {num_joints}, 2) or (poses, "
+            f"{2 * num_joints}): convert them to the network's {num_joints} joints (common.skeleton.convert)"
+        )
+    return keypoints.reshape(-1, num_joints, 2).transpose(0, 1).contiguous()

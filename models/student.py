@@ -8,7 +8,7 @@ again as the same rotated pose (reconstruction).
 Features inside are node-major, (J, B, C). Row vectors: `points @ rotation`. Units as in `models.teacher`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,12 +20,14 @@ from common.errors import InputError
 from common.skeleton import H36M_17, Skeleton, adjacency
 from models.functional import full_precision, mean_distance, no_autocast, rotate
 from models.graph_conv import SemanticGraphConv
+from models.graph_inference import FoldedLayer, can_fold, fold, run_layer
 from models.non_local import GraphNonLocal
 
 # Order of the nodes inside the network. The non-local blocks pool them by twos: knees with feet, hips, root with spine
 # and so on. Joint 9 (neck) is the odd one out, as published.
 NODE_ORDER = (2, 3, 5, 6, 1, 4, 0, 7, 8, 10, 15, 16, 12, 13, 11, 14, 9)
 CAMERA_DISTANCE = 5.0
+CHUNK = 256  # poses evaluated at once on a CPU: their features stay in its cache
 
 
 class StudentOutput(NamedTuple):
@@ -60,6 +62,10 @@ class GraphLayer(nn.Module):
         if self.non_local is not None:
             y = y.add_(x).add_(self.non_local(x))
         return F.relu(self.bn(y.flatten(0, 1)), inplace=True).view_as(y)
+
+    def fold(self) -> FoldedLayer:
+        """The layer's constants for evaluation."""
+        return fold(self.gconv, self.bn, self.non_local.non_local if self.non_local is not None else None)
 
 
 class ResidualGraphBlock(nn.Module):
@@ -109,8 +115,15 @@ class Student(nn.Module):
 
     def forward(self, keypoints: Tensor) -> StudentOutput:
         """keypoints: (B, J, 2), focal-normalised and scaled, taken as they are."""
+        if not can_fold(self, keypoints):
+            return self._lift(keypoints, lambda nodes: self.gconv_layers(self.gconv_input(nodes)))
+        layers = [layer.fold() for layer in self.modules() if isinstance(layer, GraphLayer)]
+        parts = [self._lift(part, lambda nodes: run_folded(layers, nodes)) for part in keypoints.split(CHUNK)]
+        return StudentOutput(*map(torch.cat, zip(*parts, strict=True)))
+
+    def _lift(self, keypoints: Tensor, network: Callable[[Tensor], Tensor]) -> StudentOutput:
         joints = keypoints.unbind(1)
-        features = self.gconv_layers(self.gconv_input(torch.stack([joints[j] for j in self.node_order])))
+        features = network(torch.stack([joints[j] for j in self.node_order]))
         with no_autocast(features):
             nodes = self.gconv_output(full_precision(features)).unbind(0)
             depth = torch.stack([nodes[self.node_order.index(j)] for j in range(len(nodes))], dim=1)
@@ -127,6 +140,14 @@ class Student(nn.Module):
             rotated = rotate(pose.repeat(rotations.shape[0] // pose.shape[0], 1, 1), rotations)
             keypoints = perspective(rotated)
         return Reconstruction(rotated, keypoints, self(keypoints).pose)
+
+
+def run_folded(layers: Sequence[FoldedLayer], nodes: Tensor) -> Tensor:
+    """The network up to its output convolution: the first layer, then blocks of two. (J, B, 2) -> (J, B, C)."""
+    x = run_layer(layers[0], nodes)
+    for first, second in zip(layers[1::2], layers[2::2], strict=True):
+        x += run_layer(second, run_layer(first, x))
+    return x
 
 
 def student_losses(model: Student, keypoints: Tensor, teacher_depth: Tensor, rotations: Tensor) -> dict[str, Tensor]:

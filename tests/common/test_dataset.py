@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.camera import h36m_cameras, project, world_to_camera
+from common.camera import camera_to_world, h36m_cameras, project, world_to_camera
 from common.dataset import (
     deterministic_random,
     frame_window,
@@ -186,6 +186,24 @@ def test_files_with_fewer_joints(tmp_path, tiny, layout):
     assert torch.equal(found.keypoints, convert(full.keypoints, H36M_17, H36M_16))
 
 
+@pytest.mark.parametrize("layout_3d", [H36M_32, H36M_17, H36M_16])
+@pytest.mark.parametrize("layout_2d", [H36M_32, H36M_17, H36M_16])
+def test_every_pair_of_layouts_becomes_16_joints_by_name(tmp_path, layout_3d, layout_2d):
+    """The value of a joint tells its name: no layout may lend another joint's place."""
+    names = list(dict.fromkeys(joint for skeleton in (H36M_32, H36M_17, H36M_16) for joint in skeleton.joints))
+    codes_3d, codes_2d = (np.array([names.index(j) for j in s.joints], np.float32) for s in (layout_3d, layout_2d))
+    world = np.tile(codes_3d[None, :, None], (5, 1, 3)) + np.arange(5, dtype=np.float32)[:, None, None]
+    pixels = np.tile(codes_2d[None, :, None], (5, 1, 2))
+    save_npz(tmp_path / "data_3d_tiny.npz", positions_3d={"S1": {"Eating": world}})
+    save_npz(tmp_path / "data_2d_tiny_gt.npz", positions_2d={"S1": {"Eating": [pixels] * 4}})
+    pose_set = load_pose_set(tmp_path, "tiny", "gt", "S1", skeleton=H36M_16)
+    expected = torch.tensor([float(names.index(joint)) for joint in H36M_16.joints])
+    assert pose_set.skeleton is H36M_16 and names[int(expected[9])] == "head"
+    assert torch.equal(pose_set.keypoints, expected[None, :, None].expand(20, 16, 2))
+    back = camera_to_world(pose_set.poses[:5], pose_set.orientation[0], pose_set.translation[0])
+    torch.testing.assert_close(back, torch.from_numpy(world[:, [layout_3d.index(j) for j in H36M_16.joints]]))
+
+
 # ----------------------------------------------------------------------------------------------------- actions, windows
 
 
@@ -212,6 +230,38 @@ def test_selecting_actions():
     assert select_actions(there, ["SittingD", "Photo"]) == {"SittingDown 1", "Photo 1"}
     with pytest.raises(InputError, match="unknown action 'Jumping'; there are: Walking, WalkDog, WalkTogether, Photo"):
         select_actions(there, "Walking,Jumping")
+
+
+def test_selecting_exact_actions():
+    """PoseAug's filter: the whole name, without the number of the take."""
+    there = ["Walking", "Walking 1", "WalkDog", "WalkTogether 1", "Photo 1", "Sitting", "Sitting 2", "SittingDown 1"]
+    expected = {
+        "*": set(there),
+        "Sitting": {"Sitting", "Sitting 2"},
+        "sitting 2": {"Sitting 2"},
+        "SittingDown": {"SittingDown 1"},
+        "Walking,TakingPhoto": {"Walking", "Walking 1", "Photo 1"},
+    }
+    for wanted, found in expected.items():
+        assert select_actions(there, wanted, exact=True) == found
+    for wanted in ("Walk", "Sitting 1", "SittingD"):
+        with pytest.raises(
+            InputError, match=f"unknown action '{wanted}'; there are: Walking, WalkDog, WalkTogether, Ph"
+        ):
+            select_actions(there, f"Sitting,{wanted}", exact=True)
+
+
+def test_exact_actions_of_a_file(files):
+    def rename(*trees):
+        for tree in trees:
+            tree["S1"]["SittingDown 1"], tree["S1"]["Sitting 1"] = tree["S1"].pop("Eating"), tree["S1"].pop("Eating 1")
+
+    folder = files(rename)
+    for exact, actions in ((False, {"Sitting 1", "SittingDown 1"}), (True, {"Sitting 1"})):
+        pose_set = load_pose_set(folder, "tiny", "gt", "S1", actions="Sitting", exact_actions=exact)
+        assert {seq.action for seq in pose_set.sequences} == actions
+    message = refusal(folder, "tiny", "gt", "S1", actions="Sit", exact_actions=True)
+    assert "unknown action 'Sit'; there are: Walking, " in message and "Sitting" in message
 
 
 def test_names_levelled_across_files(files):

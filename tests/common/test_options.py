@@ -158,7 +158,7 @@ def test_required_option_may_come_from_yaml(tmp_path, capsys):
     def parser():
         parser = Parser()
         parser.add_argument("--evaluate", required=True, help="file")
-        parser.add_run_options(seed="--random_seed")
+        parser.add_run_options("--random_seed")
         return parser
 
     args = parser().parse_args(["--config", write(tmp_path, "evaluate: x.bin\nrandom_seed: 3")])

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.golden import camera, ites
+from tests.golden import camera, end_to_end, ites, lifters, poseaug
 from tests.golden.rule import Golden
 
 # file -> (check, input arrays)
@@ -20,7 +20,13 @@ COVERED: dict[str, tuple[Callable[[Golden], None], tuple[str, ...]]] = {
     "ites_teacher": (ites.check_teacher, ites.TEACHER_INPUTS),
     "ites_student": (ites.check_student, ites.STUDENT_INPUTS),
     "ites_protocol": (ites.check_protocol, ites.PROTOCOL_INPUTS),
-    "ites_poseaug_e2e": (ites.check_end_to_end, ites.END_TO_END_INPUTS),
+    **{f"poseaug_{name}": (lifters.check, lifters.INPUTS) for name in ("mlp", "gcn", "videopose", "stgcn")},
+    "poseaug_augmentor": (poseaug.check_augmentor, poseaug.AUGMENTOR_INPUTS),
+    "poseaug_disc2d": (poseaug.check_disc2d, poseaug.DISC2D_INPUTS),
+    "poseaug_disc3d": (poseaug.check_disc3d, poseaug.DISC3D_INPUTS),
+    "poseaug_ops": (poseaug.check_ops, poseaug.OPS_INPUTS),
+    "poseaug_ganstep": (poseaug.check_ganstep, poseaug.GANSTEP_INPUTS),
+    "ites_poseaug_e2e": (end_to_end.check, end_to_end.INPUTS),
 }
 
 

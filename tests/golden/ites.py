@@ -1,31 +1,17 @@
 """Reference vectors of ITES: teacher, student, evaluation protocol, and the printed results end to end."""
 
-import subprocess
-import sys
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 
 import models
-from common import dataset, metrics, npz, rotation
+from common import dataset, metrics, rotation
 from common.camera import unproject
 from common.skeleton import H36M_17, adjacency
 from models.student import student_losses
 from models.teacher import teacher_losses
-from tests.golden.rule import (
-    EXACT,
-    FORWARD,
-    GRADIENT,
-    METRIC_M,
-    PRINTED_MM,
-    ROTATION,
-    Golden,
-    filled_state,
-    load_filled,
-)
+from tests.golden.rule import EXACT, FORWARD, GRADIENT, METRIC_M, ROTATION, Golden, filled_state, load_filled
 
 TEACHER_INPUTS = ("input_2d", "R_log")
 STUDENT_INPUTS = ("input_2d", "input_2d_uncentred", "R_log", "train_depth_label")
@@ -34,7 +20,6 @@ PROTOCOL_INPUTS = (
     "procrustes_camera_in", "gen_pixels_*", "gen_pose3d_*", "gen_intrinsic_*", "eval_input_2d", "eval_camera_coord",
     "eval_target_3d", "eval_scale", "eval_student_shape_3d", "n_mpjpe_input_shape",
 )  # fmt: skip
-END_TO_END_INPUTS = ("world_m/*", "pixels/*", "cross_pose3d", "cross_pose2d", "result/poseaug_*")
 
 
 def check_teacher(golden: Golden) -> None:
@@ -229,41 +214,3 @@ def _check_inputs(golden: Golden) -> None:
         for (low, high, _), text in zip(golden.arrays["deterministic_random"], ("1383", "2356", "abc"), strict=True)
     ]
     golden.check("deterministic_random", np.array(drawn), EXACT)
-
-
-def check_end_to_end(golden: Golden) -> None:
-    """What `test_teacher.py` and `test_student.py` print for the stored data and rule-filled checkpoints."""
-    root = Path(__file__).parents[2]
-    with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder)
-        _write_data(golden, data)
-        for name in ("teacher", "student"):
-            model = models.create(name)
-            layout = [[key, value.shape, str(value.dtype)] for key, value in model.state_dict().items()]
-            weights = {"epoch": 1, "lr": 1e-3, "model_pos": filled_state(layout, golden.salt)}
-            torch.save(weights, data / f"{name}.bin")
-            for case, options in (("all", ()), ("walking_only", ("-a", "Walking")), ("s9_only", ("-ste", "S9"))):
-                command = [sys.executable, f"test_{name}.py", "-k", "gt", "--evaluate", "-c", data / f"{name}.bin"]
-                command += ["--data-dir", data, "--output", data / case, "--device", "cpu", *options]
-                printed = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
-                lines = dict(line.split(": ", 1) for line in printed.splitlines() if ": " in line)
-                found = np.array([float(lines["MPJPE"]), float(lines["P-MPJPE"])])
-                golden.check(f"result/ites_{name}_{case}", found, PRINTED_MM)
-
-
-def _write_data(golden: Golden, folder: Path) -> None:
-    """The stored arrays as the Human3.6M files that the scripts read."""
-    positions: dict[str, dict] = {}
-    pixels: dict[str, dict] = {}
-    for name, array in golden.arrays.items():
-        kind, *place = name.split("/")
-        if kind == "world_m":
-            positions.setdefault(place[0], {})[place[1]] = array
-        elif kind == "pixels":  # views come in order
-            pixels.setdefault(place[0], {}).setdefault(place[1], []).append(array)
-    metadata = {
-        "layout_name": "h36m", "num_joints": 17,
-        "keypoints_symmetry": [[4, 5, 6, 11, 12, 13], [1, 2, 3, 14, 15, 16]],
-    }  # fmt: skip
-    npz.save_npz(folder / "data_3d_h36m.npz", positions_3d=positions)
-    npz.save_npz(folder / "data_2d_h36m_gt.npz", positions_2d=pixels, metadata=metadata)

@@ -1,0 +1,61 @@
+"""SimpleBaseline lifter (Martinez et al., "A Simple yet Effective Baseline for 3D Human Pose Estimation", ICCV 2017), as
+PoseAug (Gong et al., CVPR 2021) trains it: fully connected residual stages from one 2D pose to one 3D pose.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.functional import full_precision, no_autocast
+from models.fused import norm_relu_dropout
+
+
+class Stage(nn.Module):
+    """(B, width) -> (B, width): two layers and the input, with no activation after the sum."""
+
+    def __init__(self, width: int, dropout: float):
+        super().__init__()
+        self.dropout = dropout
+        self.w1 = nn.Linear(width, width)
+        self.batch_norm1 = nn.BatchNorm1d(width)
+        self.w2 = nn.Linear(width, width)
+        self.batch_norm2 = nn.BatchNorm1d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = norm_relu_dropout(self.w1(x), self.batch_norm1, self.dropout, self.training)
+        return x + norm_relu_dropout(self.w2(y), self.batch_norm2, self.dropout, self.training)
+
+
+class MLP(nn.Module):
+    """The fully connected lifter; names and shapes of its parameters are those of the released checkpoints.
+
+    Args:
+        joints: J, for input and output.
+        width: channels of the trunk.
+        stages: number of residual stages (the released checkpoints have 2).
+        dropout: rate of zeros after every activation.
+    """
+
+    def __init__(self, joints: int = 16, width: int = 1024, stages: int = 4, dropout: float = 0.25):
+        super().__init__()
+        self.joints, self.dropout = joints, dropout
+        self.w1 = nn.Linear(2 * joints, width)
+        self.batch_norm1 = nn.BatchNorm1d(width)
+        self.linear_stages = nn.ModuleList(Stage(width, dropout) for _ in range(stages))
+        self.w2 = nn.Linear(width, 3 * (joints - 1))
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.kaiming_normal_(module.weight)
+
+    def forward(self, keypoints: Tensor) -> Tensor:
+        """keypoints: (B, J, 2) or (B, 2 J), screen-normalised -> pose (B, J, 3), metres, joint 0 at the origin."""
+        x = norm_relu_dropout(self.w1(keypoints.flatten(1)), self.batch_norm1, self.dropout, self.training)
+        for stage in self.linear_stages:
+            x = stage(x)
+        x = full_precision(x)
+        with no_autocast(x):
+            return root_first(self.w2(x))
+
+
+def root_first(joints: Tensor) -> Tensor:
+    """joints: (..., 3 (J - 1)) root-relative -> (..., J, 3) with the root, at the origin, before them."""
+    return F.pad(joints, (3, 0)).unflatten(-1, (-1, 3))

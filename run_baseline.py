@@ -1,0 +1,149 @@
+"""Train a lifter from 2D to 3D pose on the data as it is: PoseAug's baselines (CVPR 2021).
+
+    python run_baseline.py --note pretrain --lr 1e-3 --posenet_name videopose --checkpoint ./checkpoint/pretrain_baseline --keypoints gt
+    python run_baseline.py --dataset synthetic --posenet_name mlp --stages 2 --epochs 10      needs no files
+    python run_baseline.py --posenet_name videopose --architecture 3,3,3 --flip_train --flip_test     27 frames
+    python run_baseline.py --posenet_name mlp --stages 2 --resume FOLDER                  goes on exactly where a run stopped
+
+Scores the test subjects, and the cross-data set (MPI-INF-3DHP) where it is there, after every epoch. Writes
+ckpt_best.pth.tar (by protocol #1 on the test subjects), numbered snapshots, last.pth.tar (for --resume), log.txt,
+config.yaml, metrics.csv, curves.png and TensorBoard events into CHECKPOINT/LIFTER/KEYPOINTS/TIME_NOTE.
+"""  # noqa: E501
+
+import time
+
+import torch
+from torch.nn import functional as F
+
+import models
+from common import lifter_options, poseaug, running
+from common.lifting import mirror, windows
+from common.options import Parser, bool_string, number
+from common.runlog import RunLog
+from common.skeleton import H36M_16
+
+COLUMNS = ("epoch", "lr", "loss_train", "error_h36m_p1", "error_h36m_p2", "error_3dhp_p1", "error_3dhp_p2")
+
+
+def options() -> Parser:
+    """The published options and ours."""
+    parser = lifter_options.parser(__doc__)
+    training = lifter_options.add_training_options(
+        parser, pretrain=False, pretrain_help="start from a FILE's weights, or True: from the one pretrained baseline"
+    )
+    training.add_argument("--lr", type=number(float, 0), default=1e-3, help="of Adam")
+    training.add_argument("--lr_decay", type=number(int, 1), default=100000, help="steps between changes of the rate")
+    training.add_argument("--lr_gamma", type=number(float, 0), default=0.96, help="factor on the rate at each change")
+    training.add_argument("--snapshot", type=number(int, 1), default=25, help="epochs between numbered checkpoints")
+    training.add_argument("--flip_train", action="store_true", help="mirror every other pose at random")
+    training.add_argument(
+        "--action-wise",
+        type=bool_string,
+        default=True,
+        metavar="BOOL",
+        help="also print the errors by action at the end",
+    )
+    return parser
+
+
+def main() -> None:
+    parser = options()
+    args = parser.parse_args()
+    lifter_options.check_options(parser, args)
+    run = running.start(args)
+    train = poseaug.load_split(args, args.subjects_train, run.device)
+    test = poseaug.load_split(args, args.subjects_test, run.device)
+    cross = poseaug.load_cross_data(args, run.device)
+    keypoints, targets = train.keypoints, train.relative
+
+    model = models.create(args.posenet_name, **lifter_options.lifter_sizes(args))
+    pretrained = None if args.resume else poseaug.find_pretrained(args)
+    if pretrained:
+        poseaug.load_lifter(model, pretrained, torch.device("cpu"))
+    model = run.prepare(model)
+    frames = getattr(model, "receptive_field", 1)
+    optimizer = torch.optim.Adam(model.parameters(), args.lr, fused=True)
+    parts = {"state_dict": model, "optimizer": optimizer}
+
+    folder = poseaug.run_folder(args, poseaug.time_of_day(iso=False))
+    saved = poseaug.resume(args, run, parts, folder) if args.resume else {}
+    finished, first_step, partial, best = (saved.get(key) for key in ("epoch", "step", "losses", "best"))
+    log = RunLog(folder, args, resume=bool(args.resume))
+    text = poseaug.TextLog(folder / "log.txt", args, COLUMNS, finished or 0, run.is_main)
+    if run.is_main:
+        print(
+            f"train {train.summary()}; 2D input {args.keypoints}; {args.posenet_name}; device {run.device}", flush=True
+        )
+
+    def train_step(index: torch.Tensor) -> torch.Tensor:
+        """One Adam step on the poses `index` of the global batch."""
+        mine = run.shard(index)
+        rows = mine if frames == 1 else windows(mine, train.first[mine], train.last[mine], frames, args.causal)
+        points, target = keypoints[rows], targets[mine]
+        if args.flip_train:
+            flipped = run.shard(torch.rand(len(index), device=run.device, generator=run.generator)) < 0.5
+            points = torch.where(flipped.view(-1, *[1] * (points.dim() - 1)), mirror(points, H36M_16), points)
+            target = torch.where(flipped.view(-1, 1, 1), mirror(target, H36M_16), target)
+        with run.autocast():
+            pose = model(points)
+        loss = F.mse_loss(pose.float(), target)  # gcn and stgcn place the root themselves: nothing is subtracted
+        optimizer.zero_grad()
+        (loss * run.weight(mine, index)).backward()
+        run.reduce_gradients(model)
+        if args.max_norm:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        return loss.detach().view(1)
+
+    train_step = run.accelerate(train_step, optimizer)
+    steps = run.steps(len(keypoints), args.batch_size)
+    for epoch in range(finished or 0, args.epochs):
+        began = time.perf_counter()
+        model.train()
+        losses = running.LossBuffer(("loss_train",), run, log, epoch, steps, partial)
+        batches = run.batches(len(keypoints), args.batch_size, epoch, first_step or 0)
+        for i, index in run.progress(batches, steps, f"epoch {epoch + 1}"):
+            step = epoch * steps + i + 1
+            if step == 1 or step % args.lr_decay == 0:  # as published: the rate stays between these steps
+                optimizer.param_groups[0]["lr"] = poseaug.learning_rate(step, args.lr, args.lr_decay, args.lr_gamma)
+            losses.record(i, train_step(index), len(index))
+            if run.stop_requested:
+                state = poseaug.training_state(
+                    args, run, parts, epoch=epoch, step=i + 1, losses=losses.state_dict(), best=best
+                )
+                run.save(folder / "last.pth.tar", state)
+                run.leave(f"stopped in epoch {epoch + 1}; go on with: {running.resume_command(folder)}")
+        first_step, partial = 0, None
+
+        row = {"loss_train": losses.means()["loss_train"]}
+        trained = time.perf_counter() - began
+        row |= poseaug.evaluate_all(model, test, cross, run, args.flip_test)
+        if run.is_main:
+            scores = poseaug.row_text(row, test, cross)
+            seconds = time.perf_counter() - began
+            print(
+                f"[{epoch + 1}] {seconds:.1f} s ({trained:.1f} s training)  loss {row['loss_train']:.6f}  {scores}",
+                flush=True,
+            )
+        lr = optimizer.param_groups[0]["lr"]
+        log.epoch(epoch + 1, row | {"lr": lr}, step=(epoch + 1) * steps)
+        text.row(row | {"epoch": epoch + 1, "lr": lr})
+        published = {"state_dict": model.state_dict(), "epoch": epoch + 1}
+        if best is None or row["error_h36m_p1"] < best:
+            best = row["error_h36m_p1"]
+            run.save(folder / "ckpt_best.pth.tar", published)
+        if (epoch + 1) % args.snapshot == 0:
+            run.save(folder / f"ckpt_epoch_{epoch + 1:04d}.pth.tar", published)
+        state = poseaug.training_state(args, run, parts, epoch=epoch + 1, step=0, losses=None, best=best)
+        run.save(folder / "last.pth.tar", state)
+    log.close()
+    if run.is_main:
+        log.plot(folder / "curves.png")
+        if args.action_wise:
+            print(poseaug.action_table(model, test, run, args.flip_test))
+        print(f"best {test.name} MPJPE {best:.1f} mm; {poseaug.what_was_scored(args, test, cross)}")
+        print(f"results in {folder}")
+
+
+if __name__ == "__main__":
+    running.run_script(main)

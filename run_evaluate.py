@@ -1,0 +1,64 @@
+"""Score a lifter's checkpoint on Human3.6M and across data sets: PoseAug's evaluation (CVPR 2021).
+
+    python run_evaluate.py --posenet_name 'videopose' --keypoints gt --evaluate FILE
+    python run_evaluate.py --posenet_name mlp --stages 2 --keypoints hr --evaluate FILE
+    python run_evaluate.py --dataset synthetic --posenet_name mlp --stages 2 --evaluate FILE      needs no other files
+
+Takes the released checkpoints and those of run_baseline.py and run_poseaug.py. Prints the published result lines, then
+a table by action, and writes results.json beside the checkpoint (or into --output).
+"""
+
+from pathlib import Path
+
+import models
+from common import checkpoint, evaluate, lifter_options, poseaug, running
+from common.options import bool_string, number
+
+
+def main() -> None:
+    parser = lifter_options.parser(__doc__, training=False)
+    unused = parser.add_argument_group("Accepted as the published commands have them; scoring does not depend on them")
+    unused.add_argument("--batch_size", type=number(int, 1), default=1024, help="of training")
+    unused.add_argument("--epochs", type=number(int, 1), default=50, help="of training")
+    unused.add_argument("--lr", type=number(float, 0), default=1e-3, help="of training")
+    unused.add_argument("--lr_decay", type=number(int, 1), default=100000, help="of training")
+    unused.add_argument("--lr_gamma", type=number(float, 0), default=0.96, help="of training")
+    unused.add_argument("--snapshot", type=number(int, 1), default=25, help="of training")
+    unused.add_argument("--no_max", dest="max_norm", action="store_false", help="of training")
+    unused.add_argument("--pretrain", type=bool_string, default=False, metavar="BOOL", help="of training")
+    output = parser.add_argument_group("Results")
+    output.add_argument("--action-wise", type=bool_string, default=True, metavar="BOOL", help="print a table by action")
+    output.add_argument("--output", type=Path, default=None, metavar="DIR", help="default: the checkpoint's folder")
+    args = parser.parse_args()
+    lifter_options.check_lifter(parser, args)
+    if not args.evaluate:
+        parser.error("which checkpoint? give --evaluate FILE")
+    run = running.start(args)
+    file = Path(args.evaluate)
+    model = models.create(args.posenet_name, **lifter_options.lifter_sizes(args)).to(run.device)
+    poseaug.load_lifter(model, file, run.device)
+    test = poseaug.load_split(args, args.subjects_test, run.device)
+    cross = poseaug.load_cross_data(args, run.device)
+
+    scores = [poseaug.score(model, test, run, args.flip_test, more=True)]
+    if cross is not None:
+        scores.append(poseaug.score(model, cross, run, flip=True, more=True))
+    if not run.is_main:
+        return
+    for line in (line for part in scores for line in part.lines()):
+        print(line)
+    print(poseaug.what_was_scored(args, test, cross))
+    if args.action_wise:
+        print(evaluate.action_table(evaluate.summaries(scores[0].reported, test.pose_set)))
+    path = (args.output or file.parent) / f"results_{file.name.split('.')[0]}_{args.dataset}_{args.keypoints}.json"
+    content = {
+        "method": args.posenet_name, "checkpoint": str(file), "options": checkpoint.options_json(args), "joints": 16,
+        "unit": "mm; PCK (150 mm) and AUC in percent", "protocol": poseaug.what_was_scored(args, test, cross),
+        "results": {part.split.name: poseaug.results_dictionary(part) for part in scores},
+    }  # fmt: skip
+    evaluate.write_json(path, content)
+    print(f"results in {path}")
+
+
+if __name__ == "__main__":
+    running.run_script(main)

@@ -1,0 +1,115 @@
+"""Tables and a chart of many runs of run_baseline.py and run_poseaug.py, as PoseAug publishes them; and a grid of runs.
+
+    python run_summary.py checkpoint/pretrain_baseline checkpoint/poseaug      tables of all runs in these folders
+    python run_summary.py checkpoint --epoch last --output DIR                 of the last epoch, written into DIR
+    python run_summary.py --grid configs/poseaug_grid.yaml                     what of the grid is done, what is missing
+    python run_summary.py --grid configs/poseaug_grid.yaml --run --jobs 2      do the rest, two at a time, then tables
+    python run_summary.py --grid configs/poseaug_synthetic.yaml --run          a small grid that needs no files
+
+Tables: lifters by 2D input, test subjects and cross data, MPJPE and P-MPJPE; baseline, PoseAug and the gain. Writes
+summary.md, summary.csv and summary_DATASET.png. A grid that was stopped (Ctrl-C) or broke goes on where it was.
+"""
+
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import run_baseline
+from common import grid as grids
+from common import lifter_options, summary
+from common.errors import InputError
+from common.options import Parser, number
+from common.script import Interrupted, Signals, run_script
+
+SCRIPTS = Path(__file__).resolve().parent
+
+
+def options() -> Parser:
+    parser = Parser(__doc__)
+    parser.add_argument("folders", nargs="*", type=Path, help="run folders, or folders above them")
+    parser.add_argument(
+        "--epoch", choices=summary.CHOICES, default="min",
+        help="a run's number: its lowest test error, as published (it chooses the epoch on the test set), or its last",
+    )  # fmt: skip
+    parser.add_argument(
+        "--output", "-o", type=Path, default=None, metavar="DIR",
+        help="where tables and chart go (default: checkpoint/summary; with --grid the grid's folder)",
+    )  # fmt: skip
+    group = parser.add_argument_group("Grid")
+    group.add_argument("--grid", type=Path, default=None, metavar="FILE.yaml", help="list the runs of a grid")
+    group.add_argument("--run", action="store_true", help="start those that are missing, then write the tables")
+    group.add_argument("--jobs", type=number(int, 1), default=1, metavar="N", help="runs at a time")
+    return parser
+
+
+def main() -> None:
+    parser = options()
+    args = parser.parse_args()
+    if bool(args.folders) == bool(args.grid):
+        parser.error("give either run folders (or folders above them), or --grid FILE")
+    if (args.run or args.jobs > 1) and not (args.grid and args.run):
+        parser.error("--run needs --grid FILE, and --jobs needs --run")
+    if not args.grid:
+        write_tables(summary.find_runs(args.folders), args.output or Path("checkpoint/summary"), args.epoch)
+        return
+    grid = grids.read_grid(args.grid, read_options)
+    if not args.run:
+        print(grids.listing(grid, grids.find_states(grid)))
+        return
+    failed = run_grid(grid, args.jobs)
+    runs = [state.run for state in grids.find_states(grid).values() if state.run and state.run.rows]
+    if runs:
+        write_tables(runs, args.output or grid.folder, args.epoch)
+    for name, reason in failed.items():
+        print(f"failed: {name}: {reason}")
+    if failed:
+        raise SystemExit(1)
+
+
+def write_tables(runs: Sequence[summary.RunRecord], folder: Path, choice: str) -> None:
+    """Print the tables and write them, and the charts, into `folder`."""
+    groups = summary.group_runs(runs)
+    paths = summary.write_summary(folder, groups, choice)
+    print(summary.markdown(groups, choice))
+    print(f"results in {', '.join(map(str, paths))}")
+
+
+def run_grid(grid: grids.Grid, jobs: int) -> Mapping[str, str]:
+    """Do what is missing; at a first Ctrl-C (or SIGTERM) the runs save and end, and the script leaves."""
+    handler = signal.getsignal(signal.SIGTERM)
+    signals = handler if isinstance(handler, Signals) else Signals()
+    signals.patient = True
+    states = grids.find_states(grid)
+    done = sum(state.word == "finished" for state in states.values())
+    print(f"{grid.path}: {len(states)} runs, {done} finished, {len(states) - done} to do", flush=True)
+    failed = grids.run_missing(
+        grid, SCRIPTS, jobs, lambda line: print(line, flush=True), stopped=lambda: signals.received
+    )
+    if signals.received:
+        left = sum(state.word != "finished" for state in grids.find_states(grid).values())
+        message = f"stopped with {left} runs to do; go on with: python run_summary.py --grid {grid.path} --run"
+        raise Interrupted(signals.received, message)
+    return failed
+
+
+def read_options(kind: str, words: Sequence[str]) -> Mapping[str, Any]:
+    """The options that a training script would have in force with these words, or what it would say against them."""
+
+    def refuse(message: str) -> NoReturn:
+        raise InputError(message)
+
+    if kind == "baseline":
+        parser, check = run_baseline.options(), lifter_options.check_options
+    else:
+        parser, check = lifter_options.parser(""), lifter_options.check_poseaug
+        training = lifter_options.add_training_options(parser, True, "")
+        lifter_options.add_poseaug_options(parser, training)
+    parser.error = refuse
+    args = parser.parse_args(words)
+    check(parser, args)
+    return vars(args)
+
+
+if __name__ == "__main__":
+    run_script(main)
