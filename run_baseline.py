@@ -117,14 +117,12 @@ def main() -> None:
 
         row = {"loss_train": losses.means()["loss_train"]}
         trained = time.perf_counter() - began
-        row |= poseaug.evaluate_all(model, test, cross, run, args.flip_test)
+        scores = poseaug.evaluate_all(model, test, cross, run, args.flip_test)
         if run.is_main:
-            scores = poseaug.row_text(row, test, cross)
             seconds = time.perf_counter() - began
-            print(
-                f"[{epoch + 1}] {seconds:.1f} s ({trained:.1f} s training)  loss {row['loss_train']:.6f}  {scores}",
-                flush=True,
-            )
+            text_row = poseaug.row_text(scores, test, cross)
+            print(poseaug.epoch_line(epoch + 1, seconds, trained, row, text_row), flush=True)
+        row |= scores
         lr = optimizer.param_groups[0]["lr"]
         log.epoch(epoch + 1, row | {"lr": lr}, step=(epoch + 1) * steps)
         text.row(row | {"epoch": epoch + 1, "lr": lr})
@@ -137,10 +135,10 @@ def main() -> None:
         state = poseaug.training_state(args, run, parts, epoch=epoch + 1, step=0, losses=None, best=best)
         run.save(folder / "last.pth.tar", state)
     log.close()
+    table = poseaug.action_table(model, test, run, args.flip_test) if args.action_wise else ""
     if run.is_main:
         log.plot(folder / "curves.png")
-        if args.action_wise:
-            print(poseaug.action_table(model, test, run, args.flip_test))
+        print(table)
         print(f"best {test.name} MPJPE {best:.1f} mm; {poseaug.what_was_scored(args, test, cross)}")
         print(f"results in {folder}")
 

@@ -10,7 +10,6 @@ Writes ckpt_best_h36m_p1.pth.tar, ckpt_best_dhp_p1.pth.tar (the lifter), last.pt
 log.txt, config.yaml, metrics.csv, TensorBoard events and pictures into CHECKPOINT/LIFTER/KEYPOINTS/TIME_NOTE.
 """  # noqa: E501
 
-import sys
 import time
 
 import torch
@@ -24,31 +23,13 @@ from common.camera import project
 from common.poseaug_pictures import save_augmentation
 from common.runlog import RunLog
 from common.skeleton import H36M_16
-from models.augment_step import LOGGED, augment
+from models.augment_step import AUGMENTOR_TERMS, DISCRIMINATOR_TERMS, STAGES, augment
 from models.augmentor import Augmentor, draw_noise
 from models.discriminators import Discriminator2D, Discriminator3D
-from models.poseaug import (
-    PosePair,
-    accuracy,
-    decay_factor,
-    diff_loss,
-    discriminator_loss,
-    feedback_loss,
-    hard_ratio,
-    in_view,
-)
+from models.poseaug import accuracy, decay_factor, diff_loss, discriminator_loss, feedback_loss, hard_ratio, in_view
 from models.replay_pool import ReplayPool
 
 COLUMNS = ("epoch", "lr", "error_h36m_p1", "error_h36m_p2", "error_3dhp_p1", "error_3dhp_p2")
-STAGES = ("original", "bone angle", "bone length", "rigid motion")
-FEEDBACK = ("hard_mean", "hard_std", "hard_sample", "hard_mean_loss", "hard_std_loss")
-AUGMENTOR_TERMS = (
-    "train_G_iter/gen_loss", "train_G_iter_diff_loss/loss_diff_angle", "train_G_iter_diff_loss/loss_diff_blr",
-    *(f"train_G_iter_posenet_feedback/{part}_{name}" for part in ("ba", "rt") for name in FEEDBACK), *LOGGED,
-)  # fmt: skip
-DISCRIMINATOR_TERMS = tuple(
-    f"train_G_iter_PoseAug/{d}_{name}" for d in ("d3d", "d2d") for name in ("real_acc", "fake_acc", "dis_loss")
-)
 
 
 def main() -> None:
@@ -63,7 +44,8 @@ def main() -> None:
     train = poseaug.load_split(args, args.subjects_train, run.device)
     test = poseaug.load_split(args, args.subjects_test, run.device)
     cross = poseaug.load_cross_data(args, run.device)
-    count, steps = len(train.poses), run.steps(len(train.poses), args.batch_size)
+    count = len(train.poses)
+    steps = run.steps(count, args.batch_size)
 
     lifter = models.create(args.posenet_name, **lifter_options.lifter_sizes(args))
     pretrained = None if args.resume else poseaug.find_pretrained(args)
@@ -77,17 +59,15 @@ def main() -> None:
     lifter, augmentor, disc_3d, disc_2d = networks.values()
     rates = {"lifter": args.lr_p, "augmentor": args.lr_g, "disc_3d": args.lr_d, "disc_2d": args.lr_d}
     adam = {name: torch.optim.Adam(networks[name].parameters(), rates[name], fused=True) for name in networks}
-    pool_3d, pool_2d = (ReplayPool(shape, device=run.device) for shape in ((16, 3), (16, 2)))
-    parts = {"model_pos": lifter, "augmentor": augmentor, "disc_3d": disc_3d, "disc_2d": disc_2d}
-    parts |= {"pool_3d": pool_3d, "pool_2d": pool_2d} | {f"adam_{name}": optimizer for name, optimizer in adam.items()}
-
+    pool_3d, pool_2d = ReplayPool((16, 3), device=run.device), ReplayPool((16, 2), device=run.device)
+    parts = {"model_pos": lifter, "augmentor": augmentor, "disc_3d": disc_3d, "disc_2d": disc_2d, "pool_3d": pool_3d}
+    parts |= {"pool_2d": pool_2d} | {f"adam_{name}": optimizer for name, optimizer in adam.items()}
     data = AugmentedData(train, length_templates(args.bone_lengths), run, args.batch_size)
-    shown_2d, shown_3d = (x.new_zeros(4, *x.shape[1:]) for x in (data.source_2d, data.source_3d))  # for a picture
+    shown_2d, shown_3d = train.keypoints[:4].clone(), train.poses[:4].clone()  # one pose, for a picture
 
     folder = poseaug.run_folder(args, poseaug.time_of_day(iso=True))
     saved = poseaug.resume(args, run, parts, folder) if args.resume else {"epoch": 0, "row": None, "best": {}}
     finished, row, best = saved["epoch"], saved["row"], saved["best"]
-    epoch = finished + 1
     log = RunLog(folder, args, resume=bool(args.resume))
     text = poseaug.TextLog(folder / "log.txt", args, COLUMNS, finished, run.is_main)
 
@@ -101,9 +81,9 @@ def main() -> None:
         """One step of the augmentor on the poses `index` (B, 2): which to augment, the place for the result."""
         noise = tuple(run.shard(part) for part in draw_noise(len(index), run.generator, run.device))
         mine, place = run.shard(index).unbind(1)
-        camera, batch = data.camera(mine), PosePair(data.source_2d[mine], data.source_3d[mine])
+        camera, keypoints, poses = data.camera(mine), data.source_2d[mine], data.source_3d[mine]
         with run.autocast():
-            terms = augment(augmentor, lifter, disc_3d, disc_2d, batch, camera, noise)
+            terms = augment(augmentor, lifter, disc_3d, disc_2d, keypoints, poses, camera, noise)
         made, errors = terms.made, terms.errors
         angle, length = diff_loss(made.ba_diff, made.blr, args.ba_range_m, args.ba_range_w, args.blr_limit)
         loss = args.gloss_factord2d * terms.adversarial_2d + args.gloss_factord3d * terms.adversarial_3d
@@ -125,7 +105,7 @@ def main() -> None:
             data.store(place, terms.keypoints_rt, made.pose_rt, in_view(terms.keypoints_rt))
             run.gather(terms.keypoints_rt, data.fake_2d[: len(index)])
             run.gather(made.pose_ba, data.fake_3d[: len(index)])
-            shown_3d.copy_(torch.stack((batch.poses[0], made.pose_ba[0], made.pose_bl[0], made.pose_rt[0])))
+            shown_3d.copy_(torch.stack((poses[0], made.pose_ba[0], made.pose_bl[0], made.pose_rt[0])))
             shown_2d.copy_(project(shown_3d, camera[:1].unsqueeze(1)))
             return torch.cat((torch.stack((loss, angle, length, *ba[1:], *rt[1:])), terms.logged))
 
@@ -207,19 +187,24 @@ def main() -> None:
                 best[name] = row[name]
                 run.save(folder / f"{file}.pth.tar", {"epoch": epoch, "model_pos": lifter.state_dict()})
 
+    def save_all() -> None:
+        state = poseaug.training_state(args, run, parts, epoch=epoch, row=row, best=best)
+        run.save(folder / "last.pth.tar", state)
+
     def score(tag: str) -> dict[str, float]:
         values = poseaug.evaluate_all(lifter, test, cross, run, args.flip_test)
         log.scalars(epoch * steps, poseaug.published_tags(values, tag))
         return values
 
     if run.is_main:
-        start = f"starts from {pretrained}" if pretrained else "starts from nothing"
-        print(f"train {train.summary()}; 2D input {args.keypoints}; {args.posenet_name} {start}; device {run.device}")
+        start = f"{args.posenet_name} starts from {pretrained or args.resume or 'nothing'}"
+        print(f"train {train.summary()}; 2D input {args.keypoints}; {start}; device {run.device}", flush=True)
+    epoch = finished
     if row is None:
-        epoch, row = 0, score("_real")
+        row = score("_real")
         save_best()
         log.epoch(0, row)
-        run.save(folder / "last.pth.tar", poseaug.training_state(args, run, parts, epoch=0, row=row, best=best))
+        save_all()
         if run.is_main:
             print(f"[0] {poseaug.row_text(row, test, cross)}", flush=True)
     for epoch in range(finished + 1, args.epochs + 1):
@@ -229,27 +214,27 @@ def main() -> None:
         data.swap_bone_lengths(epoch)
         means = train_augmentor()
         losses = {"gen_loss": means["train_G_iter/gen_loss"]}
+        trained = time.perf_counter() - began
         if epoch > args.warmup:
-            losses["loss_made"] = train_lifter("made", data.made_rows())
+            made = data.made_rows()
+            losses |= {"in_view": len(made) / count, "loss_made": train_lifter("made", made)}
+            trained = time.perf_counter() - began
             score("_fake")
+            scored = time.perf_counter()
             losses["loss_real"] = train_lifter("real", data.real_rows())
+            trained += time.perf_counter() - scored
             row = score("_real")
             save_best()
-        for warning in poseaug.collapse_warnings(means, args) if run.is_main else ():
-            print(f"warning: epoch {epoch}: {warning}", file=sys.stderr)
+        if epoch > 1:  # a fresh augmentor starts far out
+            poseaug.warn_of_collapse(epoch, means, args)
         if run.is_main:
-            shown = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
-            note = "" if epoch > args.warmup else " (warm-up: the start's)"
-            print(
-                f"[{epoch}] {time.perf_counter() - began:.1f} s  {shown}  {poseaug.row_text(row, test, cross)}{note}",
-                flush=True,
-            )
+            scores = poseaug.row_text(row, test, cross) + " (warm-up: the start's)" * (epoch <= args.warmup)
+            print(poseaug.epoch_line(epoch, time.perf_counter() - began, trained, losses, scores), flush=True)
         next_lr = args.lr_p * decay_factor(epoch, args.epochs, args.decay_epoch)
         text.row(row | {"epoch": epoch, "lr": next_lr})
         log.epoch(epoch, row | losses | {"lr": next_lr}, step=epoch * steps)
         if epoch % args.snapshot == 0 or epoch == args.epochs:
-            state = poseaug.training_state(args, run, parts, epoch=epoch, row=row, best=best)
-            run.save(folder / "last.pth.tar", state)
+            save_all()
     log.close()
     if run.is_main:
         log.plot(folder / "curves.png")

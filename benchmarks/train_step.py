@@ -1,11 +1,13 @@
 """Training steps against the machine's peak, and against a straightforward implementation, in one run.
 
     python benchmarks/train_step.py [--methods teacher student] [--device cuda] [--amp] [--compile] [--json FILE]
+    python benchmarks/train_step.py --methods mlp videopose gcn stgcn
 
-A step is what the scripts do: shuffled indices, gather from tensors on the device, random rotations, both losses,
-backward, SGD. Two counts of its work: the multiply-adds that our step itself does, and those of the published network
-done as it is written (textbook), of which ours saves some. The peak is a large matrix product in the step's
-precision. Peak, step and baseline take turns, and the best of each is reported: other load on the machine hits all.
+A step is what the scripts do: shuffled indices, gather from tensors on the device, random rotations, losses,
+backward, optimiser (see `benchmarks.methods`). Two counts of its work: the multiply-adds that our step itself does, and
+those of the published network done as it is written (textbook), of which ours saves some. The peak is a large matrix
+product in the step's precision. Peak, step and baseline take turns, and the best of each is reported: other load on the
+machine hits all.
 """
 
 import itertools
@@ -23,56 +25,13 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-import models  # noqa: E402
-from benchmarks.textbook import TextbookStudent, TextbookTeacher  # noqa: E402
-from common import metrics, running  # noqa: E402
-from common.camera import unproject  # noqa: E402
+from benchmarks.methods import METHODS, REPLICAS, Method  # noqa: E402
+from common import running  # noqa: E402
 from common.options import Parser, number  # noqa: E402
-from common.rotation import ITES_PI, random_rotations  # noqa: E402
-from models.student import student_losses  # noqa: E402
-from models.teacher import teacher_losses  # noqa: E402
 
-REPLICAS = 4
 TRAIN_POSES = 110_968
 TEST_POSES = 29_392
 CHUNK = 2048  # poses scored at once
-
-
-class TeacherMethod:
-    """The teacher's step."""
-
-    tensors = 1  # of the data: keypoints
-    textbook = TextbookTeacher
-    turn = {}
-
-    @staticmethod
-    def loss(model, data: tuple[Tensor, ...], rotations: Tensor) -> Tensor:
-        losses = teacher_losses(model, data[0], rotations, align_root=True)
-        return 5 * losses["reprojection"] + losses["cycle"]
-
-    @staticmethod
-    def predict(model, keypoints: Tensor) -> Tensor:
-        return unproject(keypoints, model(keypoints).pose[..., 2:], nearest=None)
-
-
-class StudentMethod:
-    """The student's step."""
-
-    tensors = 2  # of the data: keypoints, teacher's depth
-    textbook = TextbookStudent
-    turn = {"axis_mask": (0.0, 1.0, 0.0), "max_angle": 2 * ITES_PI}
-
-    @staticmethod
-    def loss(model, data: tuple[Tensor, ...], rotations: Tensor) -> Tensor:
-        losses = student_losses(model, *data, rotations)
-        return 5 * losses["depth"] + losses["reconstruction"]
-
-    @staticmethod
-    def predict(model, keypoints: Tensor) -> Tensor:
-        return model(keypoints).pose
-
-
-METHODS = {"teacher": TeacherMethod, "student": StudentMethod}
 
 
 @dataclass
@@ -80,6 +39,7 @@ class Result:
     """Times in milliseconds, best of all rounds; rates and shares derived from them."""
 
     method: str
+    batch_size: int
     step_ms: float
     median_step_ms: float
     poses_per_s: float
@@ -131,37 +91,41 @@ def forever(run: running.Run, batch_size: int) -> Iterator[Tensor]:
         yield from (index for index in batches if len(index) == batch_size)
 
 
-def make_step(method, model, data: tuple[Tensor, ...], run: running.Run) -> Callable[[Tensor], Tensor]:
+def make_step(method: Method, model, data: tuple[Tensor, ...], run: running.Run) -> Callable[[Tensor], Tensor]:
     """One training step from the indices of a batch, as the scripts take it."""
-    optimizer = torch.optim.SGD(model.parameters(), 1e-3, momentum=0.9, weight_decay=5e-4, fused=True)
+    optimizer = method.optimizer(model.parameters(), fused=True)
 
     def step(index: Tensor) -> Tensor:
-        rotations = random_rotations(REPLICAS * len(index), generator=run.generator, device=run.device, **method.turn)
+        rotations = method.rotations(len(index), generator=run.generator, device=run.device)
         with run.autocast():
             loss = method.loss(model, tuple(tensor[index] for tensor in data), rotations)
         optimizer.zero_grad()
         loss.backward()
+        method.clip(model)
         optimizer.step()
         return loss.detach()
 
     return run.accelerate(step, optimizer)
 
 
-def make_baseline(method, model, data: tuple[Tensor, ...], run: running.Run, batch_size: int) -> Callable[[], object]:
-    """The textbook step: single items through a DataLoader, `.item()` for the log, torch's default SGD."""
+def make_baseline(
+    method: Method, model, data: tuple[Tensor, ...], run: running.Run, batch_size: int
+) -> Callable[[], object]:
+    """The textbook step: single items through a DataLoader, `.item()` for the log, torch's default optimiser."""
     textbook = method.textbook().to(run.device)
     textbook.load_state_dict(model.state_dict())
-    optimizer = torch.optim.SGD(textbook.parameters(), 1e-3, momentum=0.9, weight_decay=5e-4)
+    optimizer = method.optimizer(textbook.parameters())
     loader = DataLoader(TensorDataset(*(tensor.cpu() for tensor in data)), batch_size, shuffle=True)
     batches = (batch for _ in itertools.count() for batch in loader if len(batch[0]) == batch_size)
 
     def step() -> float:
-        batch = [tensor.to(run.device) for tensor in next(batches)]
-        rotations = random_rotations(REPLICAS * batch_size, device=run.device, **method.turn)
+        batch = tuple(tensor.to(run.device) for tensor in next(batches))
+        rotations = method.rotations(batch_size, device=run.device)
         with run.autocast():
-            loss = textbook.losses(*batch, rotations)
+            loss = method.textbook_loss(textbook, batch, rotations)
         optimizer.zero_grad()
         loss.backward()
+        method.clip(textbook)
         optimizer.step()
         return loss.item()
 
@@ -178,31 +142,32 @@ def step_gflop(loss: Callable[[], Tensor]) -> float:
 def count_work(name: str, batch_size: int) -> tuple[float, float]:
     """GFLOP of our step, and of the textbook network's, on the CPU."""
     method = METHODS[name]
-    ours, textbook = models.create(name), method.textbook()
+    ours, textbook = method.create(), method.textbook()
     textbook.load_state_dict(ours.state_dict())
-    data = (0.1 * torch.randn(batch_size, 17, 2), 0.3 * torch.randn(batch_size, 17, 1))[: method.tensors]
-    rotations = random_rotations(REPLICAS * batch_size, **method.turn)
-    return step_gflop(lambda: method.loss(ours, data, rotations)), step_gflop(lambda: textbook.losses(*data, rotations))
+    data, rotations = method.tensors(batch_size), method.rotations(batch_size)
+    return (
+        step_gflop(lambda: method.loss(ours, data, rotations)),
+        step_gflop(lambda: method.textbook_loss(textbook, data, rotations)),
+    )
 
 
 @torch.no_grad()
-def score(method, model, data: tuple[Tensor, ...], run: running.Run, with_metrics: bool) -> Tensor:
+def score(method: Method, model, data: tuple[Tensor, ...], run: running.Run, with_metrics: bool) -> Tensor:
     """Forward pass over the test views and, if asked, the published metrics; -> mean error."""
     errors = []
     for rows in torch.arange(TEST_POSES, device=run.device).split(CHUNK):
         with run.autocast():
             pose = method.predict(model, data[0][rows]).float()
-        errors.append(metrics.ites_evaluation(pose, pose.flip(0)).mpjpe if with_metrics else pose[:, 0, 0])
+        errors.append(method.errors(pose, pose.flip(0)) if with_metrics else pose[:, 0, 0])
     return torch.cat(errors).mean()
 
 
 def measure(name: str, args, run: running.Run) -> Result:
     """All numbers of one method."""
     method, clock = METHODS[name], Stopwatch(run.device)
-    model = run.prepare(models.create(name)).train()
-    data = (0.1 * torch.randn(TRAIN_POSES, 17, 2), 0.3 * torch.randn(TRAIN_POSES, 17, 1))
-    data = tuple(tensor.to(run.device) for tensor in data[: method.tensors])
-    step, indices = make_step(method, model, data, run), forever(run, args.batch_size)
+    batch_size = args.batch_size or method.batch_size
+    model, data = run.prepare(method.create()).train(), method.tensors(TRAIN_POSES, run.device)
+    step, indices = make_step(method, model, data, run), forever(run, batch_size)
     peak, peak_gflop = make_peak(run)
     timed: dict[str, tuple[Callable[[], object], int]] = {
         "peak": (peak, 1),
@@ -210,7 +175,7 @@ def measure(name: str, args, run: running.Run) -> Result:
         "supply": (lambda: (lambda index: [tensor[index] for tensor in data])(next(indices)), args.steps),
     }
     if not args.no_baseline:
-        timed["baseline"] = (make_baseline(method, model, data, run, args.batch_size), 1)
+        timed["baseline"] = (make_baseline(method, model, data, run, batch_size), 1)
     for function, _ in timed.values():
         for _ in range(5 if run.device.type == "cuda" or run.compile else 1):
             function()
@@ -219,8 +184,8 @@ def measure(name: str, args, run: running.Run) -> Result:
         for key, (function, repeats) in timed.items():
             times[key].append(clock(function, repeats))
     model.eval()
-    passes = {flag: [clock(lambda f=flag: score(method, model, data, run, f)) for _ in range(3)] for flag in (0, 1)}
-    return summary(name, args.batch_size, times, count_work(name, args.batch_size), peak_gflop, passes)
+    passes = {flag: [clock(lambda f=flag: score(method, model, data, run, f)) for _ in range(2)] for flag in (0, 1)}
+    return summary(name, batch_size, times, count_work(name, batch_size), peak_gflop, passes)
 
 
 def summary(
@@ -232,6 +197,7 @@ def summary(
     baseline = best.get("baseline")
     return Result(
         method=name,
+        batch_size=batch_size,
         step_ms=1e3 * best["step"],
         median_step_ms=1e3 * sorted(times["step"])[len(times["step"]) // 2],
         poses_per_s=batch_size / best["step"],
@@ -252,8 +218,9 @@ def summary(
 def report(result: Result) -> str:
     """A few lines for people."""
     lines = [
-        f"{result.method}: step {result.step_ms:.1f} ms (median {result.median_step_ms:.1f}), "
-        f"{result.poses_per_s:,.0f} poses/s, peak {result.peak_gflops:,.0f} GFLOP/s",
+        f"{result.method}, batch {result.batch_size}: step {result.step_ms:.1f} ms "
+        f"(median {result.median_step_ms:.1f}), {result.poses_per_s:,.0f} poses/s, "
+        f"peak {result.peak_gflops:,.0f} GFLOP/s",
         f"  its own {result.step_gflop:.1f} GFLOP = {result.share_of_peak:.0%} of the peak; the published network's "
         f"{result.textbook_gflop:.1f} GFLOP in that time = {result.textbook_share_of_peak:.0%}",
         f"  data supply {result.supply_ms:.3f} ms = {result.supply_share:.2%} of the step",
@@ -270,7 +237,7 @@ def report(result: Result) -> str:
 def main() -> None:
     parser = Parser(__doc__)
     parser.add_argument("--methods", nargs="+", choices=sorted(METHODS), default=["teacher", "student"])
-    parser.add_argument("--batch-size", type=number(int, 2), default=128)
+    parser.add_argument("--batch-size", type=number(int, 2), help="default: each method's own")
     parser.add_argument("--steps", type=number(int, 1), default=1, help="steps per round; more on a GPU, say 50")
     parser.add_argument("--rounds", type=number(int, 1), default=10, help="rounds of peak, step and baseline")
     parser.add_argument("--no-baseline", action="store_true", help="leave out the straightforward implementation")
@@ -280,8 +247,8 @@ def main() -> None:
     run = running.start(args)
     machine = torch.cuda.get_device_name(run.device) if run.device.type == "cuda" else platform.processor() or "CPU"
     mode = f"{'bfloat16 autocast' if run.amp else 'float32'}{', compiled' if run.compile else ''}"
-    print(f"{machine}, {torch.get_num_threads()} CPU threads, PyTorch {torch.__version__}, {mode}, "
-          f"batch {args.batch_size} + {REPLICAS} x {args.batch_size}")  # fmt: skip
+    print(f"{machine}, {torch.get_num_threads()} CPU threads, PyTorch {torch.__version__}, {mode}; "
+          f"teacher and student: {REPLICAS} rotated copies of the batch beside it")  # fmt: skip
     results = []
     for name in args.methods:
         results.append(measure(name, args, run))

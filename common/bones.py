@@ -24,13 +24,13 @@ H36M_BONE_LENGTHS = Path(__file__).with_name("h36m_bone_lengths.json")
 def bone_vectors(poses: Tensor, skeleton: Skeleton = H36M_16) -> Tensor:
     """Parent minus child. poses: (..., J, D) -> (..., J - 1, D), in the order of `skeleton.bones`."""
     _check_count(poses, skeleton.num_joints, "joints", skeleton)
-    return _mix(poses, _differences(skeleton, poses.shape[-1], poses.dtype, poses.device))
+    return _mix(poses, skeleton, inverse=False)
 
 
 def pose_from_bones(bones: Tensor, root: Tensor | None = None, skeleton: Skeleton = H36M_16) -> Tensor:
     """Inverse of `bone_vectors`. bones: (..., J - 1, D); root: (..., D), the origin if left out -> (..., J, D)."""
     _check_count(bones, skeleton.num_joints - 1, "bones", skeleton)
-    pose = _mix(bones, _paths(skeleton, bones.shape[-1], bones.dtype, bones.device))
+    pose = _mix(bones, skeleton, inverse=True)
     return pose if root is None else pose + root.unsqueeze(-2)
 
 
@@ -94,27 +94,50 @@ def _read_templates(path: Path) -> np.ndarray:
     return lengths
 
 
-def _mix(points: Tensor, matrix: Tensor) -> Tensor:
-    """points: (..., M, D), matrix: (M * D, N * D) -> (..., N, D).
+def _mix(points: Tensor, skeleton: Skeleton, inverse: bool) -> Tensor:
+    """Joints (..., J, D) -> bone vectors (..., J - 1, D), or back with the root at the origin.
 
-    One matrix product with ones and zeros, backwards too, instead of one slice for every joint.
+    One matrix product with ones and zeros, backwards too, instead of one slice for every joint. A compiler melts the
+    slices into one kernel, but cannot see that a matrix stays the same.
     """
+    if torch.compiler.is_compiling():
+        return _mix_slices(points, skeleton, inverse)
+    matrix = _matrix(inverse, skeleton, points.shape[-1], points.dtype, points.device)
     with torch.autocast(points.device.type, enabled=False):
         return (points.flatten(-2) @ matrix).unflatten(-1, (-1, points.shape[-1]))
 
 
+def _mix_slices(points: Tensor, skeleton: Skeleton, inverse: bool) -> Tensor:
+    parts = points.unbind(-2)
+    if not inverse:
+        return torch.stack([parts[parent] - parts[child] for parent, child in skeleton.bones], -2)
+    bone_of = {child: part for part, (_, child) in zip(parts, skeleton.bones, strict=True)}
+    joints = {skeleton.root: torch.zeros_like(parts[0])}
+    while len(joints) < skeleton.num_joints:  # children may come before their parents
+        for parent, child in skeleton.bones:
+            if parent in joints and child not in joints:
+                joints[child] = joints[parent] - bone_of[child]
+    return torch.stack([joints[joint] for joint in range(skeleton.num_joints)], -2)
+
+
 @cache
-def _differences(skeleton: Skeleton, dims: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """(J * D, bones * D): joints to bone vectors."""
+def _matrix(inverse: bool, skeleton: Skeleton, dims: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Acts on flattened rows from the right; an ordinary tensor even where first asked for in inference mode."""
+    with torch.inference_mode(False):
+        matrix = _paths(skeleton) if inverse else _differences(skeleton)
+        return torch.kron(matrix.T.contiguous(), torch.eye(dims)).to(device, dtype)
+
+
+def _differences(skeleton: Skeleton) -> Tensor:
+    """(bones, J): joints to bone vectors."""
     matrix = torch.zeros(len(skeleton.bones), skeleton.num_joints)
     for bone, (parent, child) in enumerate(skeleton.bones):
         matrix[bone, parent], matrix[bone, child] = 1, -1
-    return _for_each_axis(matrix, dims, dtype, device)
+    return matrix
 
 
-@cache
-def _paths(skeleton: Skeleton, dims: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """(bones * D, J * D): bone vectors to joints, each the negated sum of the bones between it and the root."""
+def _paths(skeleton: Skeleton) -> Tensor:
+    """(J, bones): bone vectors to joints, each the negated sum of the bones between it and the root."""
     bone_of = {child: bone for bone, (_, child) in enumerate(skeleton.bones)}
     matrix = torch.zeros(skeleton.num_joints, len(skeleton.bones))
     for joint in range(skeleton.num_joints):
@@ -122,15 +145,7 @@ def _paths(skeleton: Skeleton, dims: int, dtype: torch.dtype, device: torch.devi
         while ancestor != skeleton.root:
             matrix[joint, bone_of[ancestor]] = -1
             ancestor = skeleton.parents[ancestor]
-    return _for_each_axis(matrix, dims, dtype, device)
-
-
-def _for_each_axis(matrix: Tensor, dims: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """(N, M), to act on joints, -> (M * D, N * D), to act on flattened rows from the right; an ordinary tensor even
-    where it is first asked for in inference mode.
-    """
-    with torch.inference_mode(False):
-        return torch.kron(matrix.T.contiguous(), torch.eye(dims)).to(device, dtype)
+    return matrix
 
 
 def _check_count(points: Tensor, count: int, what: str, skeleton: Skeleton) -> None:

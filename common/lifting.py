@@ -5,7 +5,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from common.pose_set import PoseSet
 from common.skeleton import Skeleton
 
 
@@ -19,36 +18,17 @@ def mirror(points: Tensor, skeleton: Skeleton) -> Tensor:
 def flip_average(model: Callable[[Tensor], Tensor], keypoints: Tensor, skeleton: Skeleton) -> Tensor:
     """Test-time flip augmentation: the mean of the pose and of the mirrored input's pose, mirrored back.
 
-    keypoints: (B, J, 2) or what else `model` takes with joints second to last, screen-normalised -> `model`'s (..., J, 3).
+    keypoints: (B, J, 2) or (B, F, J, 2), as `model` takes them, screen-normalised -> (B, J, 3), as `model` gives them.
     """
     return (model(keypoints) + mirror(model(mirror(keypoints, skeleton)), skeleton)) / 2
 
 
 def windows(index: Tensor, first: Tensor, last: Tensor, receptive_field: int, causal: bool = False) -> Tensor:
-    """The rows of the frames around (causal: up to) each frame, edge frames replicated.
+    """The rows of the frames around (causal: up to) each frame; past an end of its sequence, the frame at that end.
 
     index, first, last: (B,) int64, rows of a flat set: the frames asked for, and the first and last row of the sequence
-    that each is in -> (B, receptive_field) rows.
+    that each is in; receptive_field: F, odd -> (B, F) rows, so that `keypoints[windows(...)]` is (B, F, J, 2).
     """
     reach = receptive_field - 1 if causal else receptive_field // 2
     offsets = torch.arange(receptive_field, device=index.device) - reach
     return (index[:, None] + offsets).clamp(first[:, None], last[:, None])
-
-
-def sequence_bounds(pose_set: PoseSet) -> tuple[Tensor, Tensor]:
-    """-> (first (N,), last (N,)): the first and the last item of every item's sequence, int64, on the set's device."""
-    starts = torch.tensor([seq.start for seq in pose_set.sequences], device=pose_set.device)
-    ends = torch.tensor([seq.start + seq.length - 1 for seq in pose_set.sequences], device=pose_set.device)
-    return starts.index_select(0, pose_set.sequence), ends.index_select(0, pose_set.sequence)
-
-
-def windows(index: Tensor, first: Tensor, last: Tensor, receptive_field: int, causal: bool = False) -> Tensor:
-    """The frames around each item, from one sequence: where it ends, its first or last frame is repeated.
-
-    index, first, last: (B,) item, and first and last item of its sequence (see `sequence_bounds`); receptive_field: F,
-    odd -> (B, F) items, so that `keypoints[windows(...)]` is (B, F, J, 2). The item is in the middle of its window,
-    causal at the end.
-    """
-    before = receptive_field - 1 if causal else receptive_field // 2
-    offsets = torch.arange(-before, receptive_field - before, device=index.device)
-    return torch.minimum(torch.maximum(index[:, None] + offsets, first[:, None]), last[:, None])

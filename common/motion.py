@@ -196,6 +196,19 @@ def pose(body: Body, motion: dict[str, Array]) -> Array:
     return joints
 
 
+def above_floor(joints: Array, reach: int = 12) -> Array:
+    """World positions (..., T, 17, 3), lifted as a whole wherever a joint is below the floor.
+
+    The lift comes and goes smoothly, within about twice `reach` frames on either side.
+    """
+    sunk = np.maximum(-joints[..., 2].min(-1), 0)
+    window, sides = 2 * reach + 1, [(0, 0)] * (sunk.ndim - 1) + [(2 * reach, 2 * reach)]
+    held = np.lib.stride_tricks.sliding_window_view(np.pad(sunk, sides), window, axis=-1).max(-1)
+    kernel = np.hanning(window + 2)[1:-1]  # a mean of maxima that all see the frame: never less than it needs
+    lift = np.lib.stride_tricks.sliding_window_view(held, window, axis=-1) @ (kernel / kernel.sum())
+    return joints + lift[..., None, None] * np.array((0.0, 0.0, 1.0))
+
+
 def _upper_body(body: Body, pelvis: Array, motion: dict[str, Array]) -> Array:
     """Spine, thorax, neck, head and both arms (T, 10, 3) from the root."""
     low, high, chest = (pelvis @ bend(share * motion["spine"]) for share in (0.35, 0.8, 1.0))

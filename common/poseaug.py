@@ -300,6 +300,12 @@ def row_text(row: Mapping[str, float], test: Split, cross: Split | None) -> str:
     return text
 
 
+def epoch_line(epoch: int, seconds: float, training: float, losses: Mapping[str, float], scores: str) -> str:
+    """An epoch for the console."""
+    shown = "  ".join(f"{name} {value:.4g}" for name, value in losses.items())
+    return f"[{epoch}] {seconds:.1f} s ({training:.1f} s training)  {shown}  {scores}"
+
+
 def what_was_scored(args: Any, test: Split, cross: Split | None) -> str:
     """Data, joints, 2D input and protocol that stand beside every number."""
     text = f"{test.name} {test.summary()}, 16 joints, 2D input {args.keypoints}"
@@ -327,8 +333,14 @@ def published_tags(row: Mapping[str, float], tag: str) -> dict[str, float]:
     return {f"{sets[name[:-3]]}/{name[-2:]}score{tag}": value for name, value in row.items()}
 
 
+def warn_of_collapse(epoch: int, means: Mapping[str, float], args: Any) -> None:
+    """Say what went wrong in an epoch of the augmentor, from the means of its logged terms, and what to try."""
+    for warning in collapse_warnings(means, args):
+        log.warning("epoch %d: %s", epoch, warning)
+
+
 def collapse_warnings(means: Mapping[str, float], args: Any) -> list[str]:
-    """What went wrong in an epoch of the augmentor, from the means of its logged terms, and what to try."""
+    """The lines of `warn_of_collapse`: a discriminator or the bone angles pinned for a whole epoch."""
     warnings = []
     for d, text in (("d3d", "3D"), ("d2d", "2D")):
         real, fake = (means[f"train_G_iter_PoseAug/{d}_{kind}_acc"] for kind in ("real", "fake"))

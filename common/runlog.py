@@ -3,10 +3,12 @@ folder.
 """
 
 import argparse
-import contextlib
 import csv
 import io
 import logging
+import os
+import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,38 @@ from common.options import write_config
 log = logging.getLogger(__name__)
 
 
+class EventFile:
+    """A TensorBoard event file of scalars in `folder`; events of earlier files from `first_step` on are not shown.
+
+    It writes at once, in the caller: `SummaryWriter` writes from a thread, whose errors (a full disk) end in a
+    traceback on the terminal. ImportError without tensorboard, OSError where nothing can be written.
+    """
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        from tensorboard.compat.proto import event_pb2, summary_pb2  # importing them takes a while
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        self._event, self._summary, self._session = event_pb2.Event, summary_pb2.Summary, event_pb2.SessionLog
+        self._record_writer = RecordWriter
+        # TensorBoard reads the files of a folder in the order of their names.
+        self.path = folder / f"events.out.tfevents.{time.time():017.6f}.{socket.gethostname()}.{os.getpid()}"
+        start = self._session(status=self._session.START)
+        self._append([self._event(file_version="brain.Event:2"), self._event(step=first_step, session_log=start)])
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        """Write the values at a step."""
+        scalars = [self._summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        self._append([self._event(step=step, summary=self._summary(value=scalars))])
+
+    def _append(self, events: list[Any]) -> None:
+        text = io.BytesIO()
+        for event in events:
+            event.wall_time = time.time()
+            self._record_writer(text).write(event.SerializeToString())
+        with open(self.path, "ab") as file:
+            file.write(text.getvalue())
+
+
 class RunLog:
     """Writes a run's record into `folder`; on ranks other than 0 it does nothing.
 
@@ -33,7 +67,7 @@ class RunLog:
         self.folder = Path(folder)
         self.active = not (dist.is_available() and dist.is_initialized() and dist.get_rank() != 0)
         self.rows: list[dict[str, Any]] = []
-        self.writer: Any = None
+        self.writer: EventFile | None = None
         self.events, self.resumed = True, resume
         if self.active:
             if self.folder.exists() and not self.folder.is_dir():
@@ -80,11 +114,8 @@ class RunLog:
             plot_curves(path, curves, title=str(self.folder), ylabel="losses x 1000, errors in mm", log_scale=True)
 
     def close(self) -> None:
-        """Write out what TensorBoard's writer still holds."""
-        if self.writer is not None:
-            with contextlib.suppress(OSError):
-                self.writer.close()
-            self.writer = None
+        """End the record. Nothing is lost without it: every row and event is in its file already."""
+        self.writer = None
 
     def __enter__(self) -> "RunLog":
         return self
@@ -97,13 +128,8 @@ class RunLog:
             return
         try:
             if self.writer is None:
-                from torch.utils.tensorboard import SummaryWriter  # importing it takes a second
-
-                self.writer = SummaryWriter(str(self.folder), purge_step=step if self.resumed else 0)
-            for name, value in values.items():
-                self.writer.add_scalar(prefix + name, value, step)
-            if prefix == "epoch/":
-                self.writer.flush()
+                self.writer = EventFile(self.folder, step if self.resumed else 0)
+            self.writer.add(step, {prefix + name: value for name, value in values.items()})
         except (ImportError, OSError) as error:  # curves are a convenience: a run must not die of them
             log.warning("no TensorBoard events from here on (%s); metrics.csv is still written", error)
             self.events, self.writer = False, None

@@ -26,7 +26,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from common import accelerate, batch_norm, checkpoint
+from common import accelerate, batch_norm, checkpoint, memory
 from common.errors import InputError
 from common.loss_buffer import LossBuffer, NonFiniteLoss
 from common.script import Interrupted, Signals, part_processes, resume_command, run_script, world
@@ -61,6 +61,7 @@ def start(args: Any) -> "Run":
     if device.type == "cuda":
         torch.cuda.set_device(device)
     _set_threads(args.threads, device)
+    memory.keep_freed_memory()
     if world_size > 1:
         _join(device)
     random.seed(args.seed + rank)

@@ -110,16 +110,32 @@ def _log_to_stderr() -> None:
 
 
 def resume_command(path: str | Path) -> str:
-    """The command line that resumes this run from the checkpoint at `path`."""
+    """The command line that resumes this run from the checkpoint at `path`.
+
+    Of a torchrun of several machines it is the first one's: the others differ in --node_rank. Under other launchers
+    (srun, mpirun) it is the command to launch.
+    """
     words, kept = iter(sys.argv), []
     for word in words:
         if word in ("-r", "--resume"):
             next(words, None)
         elif not word.startswith("--resume="):
             kept.append(word)
-    processes = os.environ.get("LOCAL_WORLD_SIZE", "1")
-    launch = ["python"] if world()[2] == 1 else ["torchrun", f"--nproc_per_node={processes}"]
-    return shlex.join([*launch, *kept, "--resume", str(path)])
+    return shlex.join([*_launcher(), *kept, "--resume", str(path)])
+
+
+def _launcher() -> list[str]:
+    """The words before the script's name, as far as the environment tells them."""
+    found = os.environ
+    if "TORCHELASTIC_RUN_ID" not in found or world()[2] == 1:
+        return ["python"]
+    words = ["torchrun", f"--nproc_per_node={found.get('LOCAL_WORLD_SIZE', '1')}"]
+    if int(found.get("GROUP_WORLD_SIZE", 1)) > 1:
+        # A rendezvous given as --rdzv_endpoint is not in the environment; the machines meet again at the first one.
+        options = {"nnodes": "GROUP_WORLD_SIZE", "node_rank": "GROUP_RANK", "master_addr": "MASTER_ADDR"}
+        options["master_port"] = "MASTER_PORT"
+        words += [f"--{option}={found[name]}" for option, name in options.items() if name in found]
+    return words
 
 
 def world() -> tuple[int, int, int]:

@@ -20,14 +20,14 @@ from numpy import ndarray as Array
 from common.behaviour import FPS, perform
 from common.camera import Camera, h36m_cameras, project
 from common.errors import InputError
-from common.motion import CHANNELS, Body, pose
+from common.motion import CHANNELS, Body, above_floor, pose
 from common.npz import save_npz
 from common.postures import ACTIONS
 from common.rotation import quaternion_to_matrix
 from common.skeleton import H36M_17
 
 NAME = "synthetic"
-VERSION = 3  # to be raised with every change of the content: files of another version are made anew
+VERSION = 4  # to be raised with every change of the content: files of another version are made anew
 FILES = (f"data_3d_{NAME}.npz", f"data_2d_{NAME}_gt.npz", f"data_2d_{NAME}_noisy.npz")
 SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
 SECONDS = 10.0
@@ -77,8 +77,8 @@ def make_poses(seed: int = 0, seconds: float = SECONDS, subjects: tuple[str, ...
                 rng = np.random.default_rng((seed, zlib.crc32(f"{subject}/{name}".encode())))
                 takes[name] = perform(body, take, frames, rng)
         together = {channel: np.concatenate([take[channel] for take in takes.values()]) for channel in CHANNELS}
-        joints = pose(body, together).astype(np.float32)
-        result[subject] = dict(zip(takes, joints.reshape(len(takes), frames, 17, 3), strict=True))
+        joints = above_floor(pose(body, together).reshape(len(takes), frames, 17, 3)).astype(np.float32)
+        result[subject] = dict(zip(takes, joints, strict=True))
     return result
 
 

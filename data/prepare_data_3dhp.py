@@ -92,8 +92,8 @@ def check_points(points: np.ndarray, key: str, columns: tuple[int, ...], file: P
     """Refuse what is no number array (N, 24, one of `columns`)."""
     if points.dtype.kind not in "fiu" or points.ndim != 3 or points.shape[1] != 24 or points.shape[2] not in columns:
         raise InputError(
-            f"{file}: {key} has shape {points.shape} of {points.dtype}; expected numbers (N, 24, {columns[-1]}), one row "
-            "for each of SPIN's 24 joints"
+            f"{file}: {key} has shape {points.shape} of {points.dtype}; expected numbers (N, 24, {columns[-1]}), "
+            "SPIN's 24 joints"
         )
 
 

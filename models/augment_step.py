@@ -15,12 +15,25 @@ from models.poseaug import FeedbackErrors, PosePair, accuracy, adversarial_gener
 # Names in TensorBoard, as published, in the order of `AugmentorTerms.logged`.
 LOGGED = (
     *(f"train_G_iter_PoseAug/{d}_{name}" for d in ("g3d", "g2d") for name in ("real_acc", "fake_acc", "adv_loss")),
-    "1) pos_pair_loss_origin",
-    "2) pos_pair_loss_ba",
-    "3) pos_pair_loss_rt",
+    "train_G_iter_posenet_feedback/1) pos_pair_loss_origin",
+    "train_G_iter_posenet_feedback/2) pos_pair_loss_ba",
+    "train_G_iter_posenet_feedback/3) pos_pair_loss_rt",
     *(f"train_G_iter_diff_log/{name}" for name in ("angle_change", "log_angle_diff", "log_diff_blr")),
     *(f"train_G_iter_diff_log/log_angle@bone_{bone:02d}" for bone in range(15)),
 )
+
+FEEDBACK = ("hard_mean", "hard_std", "hard_sample", "hard_mean_loss", "hard_std_loss")  # as in `poseaug.Feedback`
+AUGMENTOR_TERMS = (  # of a step of the augmentor: loss, range of angles and of lengths, both feedbacks, `LOGGED`
+    "train_G_iter/gen_loss",
+    "train_G_iter_diff_loss/loss_diff_angle",
+    "train_G_iter_diff_loss/loss_diff_blr",
+    *(f"train_G_iter_posenet_feedback/{part}_{name}" for part in ("ba", "rt") for name in FEEDBACK),
+    *LOGGED,
+)
+DISCRIMINATOR_TERMS = tuple(
+    f"train_G_iter_PoseAug/{d}_{name}" for d in ("d3d", "d2d") for name in ("real_acc", "fake_acc", "dis_loss")
+)
+STAGES = ("original", "bone angle", "bone length", "rigid motion")  # of a pose on its way through the augmentor
 
 
 class AugmentorTerms(NamedTuple):
@@ -43,22 +56,23 @@ def augment(
     lifter: Callable[[Tensor], Tensor],
     discriminator_3d: Callable[[Tensor], Tensor],
     discriminator_2d: Callable[[Tensor], Tensor],
-    source: PosePair,
+    keypoints: Tensor,
+    poses: Tensor,
     camera: Tensor,
     noise: tuple[Tensor, ...],
 ) -> AugmentorTerms:
-    """source: keypoints (B, 16, 2) and absolute poses (B, 16, 3); camera: (B, 9), screen units; noise: four (B, 48)."""
-    made = augmentor(source.poses, noise)
+    """keypoints: (B, 16, 2); poses: (B, 16, 3), absolute; camera: (B, 9), screen units; noise: four of (B, 48)."""
+    made = augmentor(poses, noise)
     camera = camera.unsqueeze(1)
     ba, rt = (
         PosePair(project(made.pose_ba, camera), made.pose_ba),
         PosePair(project(made.pose_rt, camera), made.pose_rt),
     )
     with torch.no_grad():  # only for the log: they move nothing
-        real_3d, real_2d = discriminator_3d(source.poses), discriminator_2d(source.keypoints)
+        real_3d, real_2d = discriminator_3d(poses), discriminator_2d(keypoints)
     fake_3d, fake_2d = discriminator_3d(made.pose_ba), discriminator_2d(rt.keypoints)
     losses = adversarial_generator_loss(real_3d, fake_3d), adversarial_generator_loss(real_2d, fake_2d)
-    errors = feedback_errors(lifter, source, ba, rt)
+    errors = feedback_errors(lifter, PosePair(keypoints, poses), ba, rt)
     with torch.no_grad():
         turns = bone_turns(made.ba_diff)
         logged = (

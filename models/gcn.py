@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from common.skeleton import H36M_16, Skeleton, adjacency
 from models.functional import full_precision, no_autocast
 from models.fused import norm_relu_dropout
-from models.graph_conv import SemanticGraphConv, node_major
+from models.graph_conv import SemanticGraphConv, poses_of
 
 
 class GraphLayer(nn.Module):
@@ -19,7 +19,7 @@ class GraphLayer(nn.Module):
         super().__init__()
         self.gconv = SemanticGraphConv(in_features, out_features, edges)
         self.bn = nn.BatchNorm1d(out_features)
-        self.dropout = dropout
+        self.dropout = float(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.gconv(x)
@@ -60,6 +60,7 @@ class GCN(nn.Module):
         """keypoints: (B, J, 2) or (B, 2 J), screen-normalised -> (B, J, 3) metres, camera axes; the root is not fixed
         at the origin.
         """
-        features = self.gconv_layers(self.gconv_input(node_major(keypoints, self.num_joints)))
+        nodes = poses_of(keypoints, self.num_joints).transpose(0, 1).contiguous()
+        features = self.gconv_layers(self.gconv_input(nodes))
         with no_autocast(features):
             return self.gconv_output(full_precision(features)).transpose(0, 1)

@@ -69,8 +69,8 @@ def mix_nodes(weights: Tensor, x: Tensor) -> Tensor:
     return (weights @ x.flatten(1)).unflatten(1, x.shape[1:])
 
 
-def node_major(keypoints: Tensor, num_joints: int) -> Tensor:
-    """keypoints: (B, J, 2) or (B, 2 J), joint after joint -> (J, B, 2).
+def poses_of(keypoints: Tensor, num_joints: int) -> Tensor:
+    """keypoints: (B, J, 2) or (B, 2 J), joint after joint -> (B, J, 2).
 
     Raises:
         InputError: another shape.
@@ -80,4 +80,4 @@ def node_major(keypoints: Tensor, num_joints: int) -> Tensor:
             f"found keypoints of shape {tuple(keypoints.shape)}, expected (poses, {num_joints}, 2) or (poses, "
             f"{2 * num_joints}): convert them to the network's {num_joints} joints (common.skeleton.convert)"
         )
-    return keypoints.reshape(-1, num_joints, 2).transpose(0, 1).contiguous()
+    return keypoints.reshape(-1, num_joints, 2)

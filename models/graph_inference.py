@@ -45,8 +45,8 @@ class FoldedLayer(NamedTuple):
 
 def can_fold(model: nn.Module, x: Tensor) -> bool:
     """Whether `model` is only being evaluated, in full precision, on a CPU (elsewhere folding costs what it saves)."""
-    busy = model.training or torch.is_grad_enabled() or torch.is_autocast_enabled(x.device.type)
-    return x.device.type == "cpu" and not busy and not torch.compiler.is_compiling()
+    scoring = not model.training and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    return scoring and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
 
 
 def fold(gconv: SemanticGraphConv, bn: nn.BatchNorm1d, non_local: NonLocal | None = None) -> FoldedLayer:
@@ -87,8 +87,8 @@ def scale_and_shift(bn: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
 
 def run_layer(layer: FoldedLayer, x: Tensor) -> Tensor:
     """x: (J, B, in) -> (J, B, out)."""
-    messages = (x.flatten(0, 1) @ layer.neighbours).view(len(x), -1)
-    y = torch.addmm(layer.shift.repeat(x.shape[1]), layer.mixing, messages).view(*x.shape[:2], -1)
+    messages = (x.flatten(0, 1) @ layer.neighbours).unflatten(0, x.shape[:2])
+    y = torch.addmm(layer.shift.repeat(x.shape[1]), layer.mixing, messages.flatten(1)).view_as(messages)
     y.baddbmm_(x, layer.own)
     if layer.non_local is not None:
         y += attend(layer.non_local, x)
@@ -97,13 +97,13 @@ def run_layer(layer: FoldedLayer, x: Tensor) -> Tensor:
 
 def attend(block: FoldedNonLocal, x: Tensor) -> Tensor:
     """x: (J, B, C) -> what the non-local block adds to the layer's sum, (J, B, C)."""
-    pairs, inner = len(x) // 2, len(block.key)
-    keys_values = (x[: 2 * pairs].flatten(0, 1) @ block.keys_values).view(pairs, 2, -1, 2 * inner)
-    keys, values = torch.maximum(*keys_values.unbind(1)).flatten(0, 1).split(inner, dim=1)
+    pairs, poses = len(x) // 2, x.shape[1]
+    keys_values = (x[: 2 * pairs].flatten(0, 1) @ block.keys_values).unflatten(0, (pairs, 2, poses))
+    keys, values = torch.maximum(*keys_values.unbind(1)).flatten(0, 1).chunk(2, dim=1)
     # The rows of f must be contiguous for the batched product: of transposed ones it would make copies, one by one.
     a = (x @ block.query + block.query_shift).t().contiguous()
-    b = (keys @ block.key).view(pairs, -1).t().contiguous()
+    b = (keys @ block.key).view(pairs, poses).t().contiguous()
     f = (a[:, :, None] + b[:, None, :]).relu_()
     # There are half as many pairs as nodes: the last product comes before the sum over pairs.
-    values = torch.addmm(block.output_shift, values, block.output).view(pairs, x.shape[1], -1)
+    values = torch.addmm(block.output_shift, values, block.output).unflatten(0, (pairs, poses))
     return torch.bmm(f, values.transpose(0, 1)).transpose(0, 1)

@@ -1,5 +1,5 @@
-"""SimpleBaseline lifter (Martinez et al., "A Simple yet Effective Baseline for 3D Human Pose Estimation", ICCV 2017), as
-PoseAug (Gong et al., CVPR 2021) trains it: fully connected residual stages from one 2D pose to one 3D pose.
+"""SimpleBaseline lifter: fully connected residual stages from one 2D pose to one 3D pose (Martinez et al., "A Simple
+yet Effective Baseline for 3D Human Pose Estimation", ICCV 2017), as PoseAug trains it (Gong et al., CVPR 2021).
 """
 
 from torch import Tensor, nn

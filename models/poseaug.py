@@ -124,12 +124,15 @@ def group_errors(predicted: Tensor, target: Tensor) -> Tensor:
     (the published code leaves their root where it is) -> (B, 3).
     """
     errors = torch.linalg.vector_norm(predicted - target, dim=-1)
+    if torch.compiler.is_compiling():  # a compiler melts the sums into one kernel
+        joint = errors.unbind(-1)
+        return torch.stack([sum(JOINT_WEIGHTS[j] / len(g) * joint[j] for j in g) for g in JOINT_GROUPS], dim=-1)
     return errors @ _group_weights(errors.dtype, errors.device)
 
 
 @cache
 def _group_weights(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """(16, 3), also usable for training where it is first asked for in inference mode."""
+    """(16, 3), joints to groups; also usable for training where it is first asked for in inference mode."""
     with torch.inference_mode(False):
         weights = torch.zeros(len(JOINT_WEIGHTS), len(JOINT_GROUPS))
         for group, joints in enumerate(JOINT_GROUPS):

@@ -74,8 +74,8 @@ class VideoPose(nn.Module):
             frames = self._frames(keypoints)
             if frames.shape[1] != self.receptive_field:
                 raise InputError(
-                    f"windows of {frames.shape[1]} frames for a lifter whose receptive field is {self.receptive_field}: "
-                    "give it as many frames, or whole sequences to `sequences`"
+                    f"windows of {frames.shape[1]} frames for a lifter whose receptive field is "
+                    f"{self.receptive_field}: give it as many frames, or whole sequences to `sequences`"
                 )
         return self._lift(frames, strided=True).squeeze(1)
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-GEOMETRY = {"common.errors", "common.skeleton", "common.camera", "common.rotation"}
+GEOMETRY = {f"common.{name}" for name in ("errors", "skeleton", "camera", "rotation", "bones")}
 
 
 def imported(path) -> set[str]:

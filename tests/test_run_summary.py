@@ -95,7 +95,8 @@ def test_newest_finished_run_is_taken_and_the_others_are_listed(tmp_path):
     make_run(tmp_path / "new", "baseline", "mlp", (50, 50, 50), changed=2000)
     make_run(tmp_path / "stopped", "baseline", "mlp", (30,), changed=3000)
     make_run(tmp_path / "begun", "baseline", "mlp", (), changed=4000)
-    (group,) = groups(tmp_path, tmp_path / "new")  # given twice, there once
+    assert len(summary.find_runs([tmp_path, tmp_path / "new"])) == 4  # given twice, there once
+    (group,) = groups(tmp_path)
     assert group.cell("SimpleBaseline", "gt", "h36m", "MPJPE", "min").baseline.text == "50.0"
     assert {run.folder.name for run in group.others} == {"old", "stopped", "begun"}
     listed = summary.markdown([group], "min").split("Not in the tables:")[1]
@@ -115,9 +116,11 @@ def test_runs_on_other_data_or_another_protocol_have_tables_of_their_own(tmp_pat
     make_run(tmp_path / "b", "poseaug", "mlp", (60, 60, 60, 60), dataset="synthetic")
     make_run(tmp_path / "c", "baseline", "gcn", (70, 70, 70), downsample=64)
     make_run(tmp_path / "d", "baseline", "stgcn", (80, 80, 80), cross=False, cross_data="3dhp")  # as auto for h36m
+    make_run(tmp_path / "e", "poseaug", "stgcn", (80, 80, 80, 80), cross_data="sets/office.npz")
     found = groups(tmp_path)
-    assert [sorted(group.lifters) for group in found] == [["ST-GCN", "SimpleBaseline"], ["SimpleBaseline"], ["SemGCN"]]
-    assert [group.test_name("3dhp") for group in found] == ["3DHP", "synthetic's twin", "3DHP"]
+    expected = [["ST-GCN", "SimpleBaseline"], ["SimpleBaseline"], ["SemGCN"], ["ST-GCN"]]
+    assert [sorted(group.lifters) for group in found] == expected
+    assert [group.test_name("3dhp") for group in found] == ["3DHP", "synthetic's twin", "3DHP", "office"]
     assert "one frame in 64" in found[2].title and "synthetic" in found[1].title
     assert found[0].cell("SimpleBaseline", "gt", "h36m", "MPJPE", "min").poseaug is None
 
@@ -368,6 +371,7 @@ STAND_IN = """
     poseaug = "poseaug" in sys.argv[0]
     if options["--posenet_name"] == "gcn" and not poseaug:
         sys.exit("error: it broke")
+    assert os.getsid(0) == os.getpid()  # out of reach of the terminal's Ctrl-C
     if poseaug:
         assert os.path.exists(options["--pretrain"])
     name = f"{options['--posenet_name']}/{options['--keypoints']}/{time.time_ns()}_x"
@@ -394,6 +398,7 @@ STAND_IN = """
         open(metrics, "w").write("\\n".join(lines) + "\\n")
     open(folder + "/ckpt_best.pth.tar", "w")
     print("done")
+    sys.exit(os.path.exists("fail"))
 """
 
 
@@ -429,9 +434,11 @@ def calls() -> list[tuple[str, dict]]:
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_every_cell_is_run_once_and_never_again(small_grid, jobs):
     failed, lines = do(small_grid, jobs)
-    assert not failed and [line.split()[0] for line in lines].count("finished") == 4
+    assert not failed and sum(line.startswith("finished") for line in lines) == 4
     names = [(script, options["--keypoints"]) for script, options in calls()]
     assert sorted(names) == [(f"run_{kind}.py", kp) for kind in ("baseline", "poseaug") for kp in ("gt", "hr")]
+    verbs = [line.split()[0] for line in lines]
+    assert jobs > 1 or verbs == ["started", "finished"] * 4  # never two at once
     for keypoints in ("gt", "hr"):
         assert names.index(("run_baseline.py", keypoints)) < names.index(("run_poseaug.py", keypoints))
         log = (small_grid.folder / f"poseaug_mlp_{keypoints}.log").read_text()
@@ -476,6 +483,13 @@ def test_run_that_ends_well_without_its_last_epoch_has_failed(small_grid):
     Path("scripts/run_baseline.py").write_text("print('all is well')")
     failed, _ = do(small_grid)
     assert failed["baseline mlp gt"] == "status 0: all is well" and len(failed) == 4
+
+
+def test_run_that_fails_after_its_last_epoch_has_failed_and_is_not_run_again(small_grid):
+    Path("fail").touch()
+    failed, _ = do(small_grid)
+    assert failed == {cell.name: "status 1: done" for cell in small_grid.cells}
+    assert do(small_grid) == ({}, [])
 
 
 # ---------------------------------------------------------------------------------------------------- the real scripts

@@ -45,7 +45,10 @@ def test_same_function_and_gradients_in_training_and_evaluation(name):
         loss.backward()
     gradients = dict(theirs.named_parameters())
     for key, parameter in ours.named_parameters():
-        torch.testing.assert_close(parameter.grad, gradients[key].grad, rtol=1e-6, atol=1e-9, msg=key)
+        expected = gradients[key].grad
+        found = torch.zeros_like(expected) if parameter.grad is None else parameter.grad
+        # The graphs' fractions are float32 numbers in both.
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7 * max(1, expected.abs().max().item()), msg=key)
     buffers = dict(theirs.named_buffers())
     for key in theirs.state_dict():
         if key in buffers:

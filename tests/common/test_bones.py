@@ -7,7 +7,7 @@ import torch
 from common import bones, synthetic
 from common.errors import InputError
 from common.rotation import random_rotations
-from common.skeleton import H36M_16, H36M_17, MPII_16, MPI_INF_3DHP_17
+from common.skeleton import H36M_16, H36M_17, MPI_INF_3DHP_17, MPII_16
 
 
 def random_poses(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -77,6 +77,15 @@ def test_autocast_does_not_round_bones():
     with torch.autocast("cpu", torch.bfloat16):
         found = bones.bone_vectors(poses)
     assert found.dtype == torch.float32 and torch.equal(found, bones.bone_vectors(poses))
+
+
+@pytest.mark.parametrize("skeleton", [H36M_16, MPI_INF_3DHP_17], ids=lambda s: s.name)
+def test_compiled_is_the_same(skeleton):
+    """The compiler's form, for a skeleton whose children may come before their parents too."""
+    poses = random_poses(3, skeleton.num_joints, 3)
+    compiled = torch.compile(bones.with_lengths, backend="eager", fullgraph=True)
+    lengths = torch.full((skeleton.num_joints - 1,), 0.3, dtype=torch.float64)
+    torch.testing.assert_close(compiled(poses, lengths, skeleton), bones.with_lengths(poses, lengths, skeleton))
 
 
 def test_a_bone_without_length_has_no_direction():

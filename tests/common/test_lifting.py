@@ -4,9 +4,7 @@ import pytest
 import torch
 
 from common import lifting
-from common.dataset import load_pose_set
 from common.skeleton import H36M_16, H36M_17
-from tests.tiny_dataset import write_tiny_dataset
 
 
 @pytest.mark.parametrize("axes", [2, 3])
@@ -59,14 +57,3 @@ def test_windows_stay_in_their_sequence(size, causal):
     expected = [naive_window(i, starts[owner[i]], lengths[owner[i]], size, causal) for i in index.tolist()]
     assert found.tolist() == expected
     assert found.dtype == torch.int64
-
-
-def test_sequence_bounds_are_those_of_the_pose_set(tmp_path):
-    write_tiny_dataset(tmp_path, frames=4, subjects=("S1", "S5"), actions=("Walking",))
-    poses = load_pose_set(tmp_path, "tiny", "gt", "S1,S5")
-    first, last = lifting.sequence_bounds(poses)
-    assert len(first) == len(last) == len(poses) == 2 * 4 * 4
-    for sequence in poses.sequences:
-        items = slice(sequence.start, sequence.start + sequence.length)
-        assert set(first[items].tolist()) == {sequence.start}
-        assert set(last[items].tolist()) == {sequence.start + sequence.length - 1}

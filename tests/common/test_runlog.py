@@ -1,7 +1,9 @@
 """The written record of a run."""
 
 import os
+import sys
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
 import torch.distributed as dist
@@ -11,6 +13,7 @@ from common.errors import InputError
 from common.runlog import RunLog, read_metrics
 
 ARGS = Namespace(lr=0.1, keypoints="gt")
+FULL = Path("/dev/full")
 
 
 def test_metrics_and_config(tmp_path):
@@ -83,13 +86,23 @@ def test_other_ranks_are_silent(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
 
 
-def test_lost_events_do_not_stop_the_run(tmp_path, caplog):
-    class Broken:
-        def add_scalar(self, *_):
-            raise OSError("No space left on device")
+@pytest.mark.skipif(not FULL.exists(), reason="needs a device that is always full")
+def test_a_full_disk_ends_the_events_in_one_line_and_not_the_run(tmp_path, caplog, capfd):
+    with RunLog(tmp_path, ARGS) as log:
+        log.scalars(0, {"loss": 1})
+        log.writer.path = FULL
+        for step in (1, 2):
+            log.scalars(step, {"loss": 1})
+        log.epoch(0, {"loss": 1})
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "No space left" in caplog.text and "metrics.csv is still written" in caplog.text
+    assert len(read_metrics(tmp_path / "metrics.csv")) == 1 and "Traceback" not in capfd.readouterr().err
 
-    log = RunLog(tmp_path, ARGS)
-    log.writer = Broken()
-    log.scalars(0, {"loss": 1})
-    log.scalars(1, {"loss": 1})
-    assert caplog.text.count("No space left") == 1
+
+def test_without_tensorboard_the_run_goes_on(tmp_path, caplog, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.proto", None)
+    with RunLog(tmp_path, ARGS) as log:
+        log.scalars(0, {"loss": 1})
+        log.epoch(0, {"loss": 1})
+    assert caplog.text.count("no TensorBoard events from here on") == 1
+    assert len(read_metrics(tmp_path / "metrics.csv")) == 1

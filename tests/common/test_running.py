@@ -232,6 +232,33 @@ def test_resume_command(monkeypatch):
     assert running.resume_command("a b.bin") == "python train_teacher.py -k gt --resume 'a b.bin'"
 
 
+@pytest.mark.parametrize(
+    ("environment", "launcher"),
+    [
+        ({"RANK": "0", "WORLD_SIZE": "1", "TORCHELASTIC_RUN_ID": "none"}, "python"),
+        (
+            {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_WORLD_SIZE": "1",
+             "TORCHELASTIC_RUN_ID": "none", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"},
+            "torchrun --nproc_per_node=2",
+        ),
+        (
+            {"RANK": "0", "WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "3", "GROUP_WORLD_SIZE": "2", "GROUP_RANK": "0",
+             "TORCHELASTIC_RUN_ID": "7", "MASTER_ADDR": "node1", "MASTER_PORT": "29511"},
+            "torchrun --nproc_per_node=3 --nnodes=2 --node_rank=0 --master_addr=node1 --master_port=29511",
+        ),
+        ({"RANK": "0", "WORLD_SIZE": "4", "MASTER_ADDR": "node1", "MASTER_PORT": "29511"}, "python"),
+    ],
+    ids=["one process", "one machine", "two machines", "another launcher"],
+)  # fmt: skip
+def test_resume_command_repeats_the_launcher(monkeypatch, environment, launcher):
+    for name in [name for name in os.environ if name.startswith(("MASTER_", "TORCHELASTIC_", "GROUP_"))]:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["train_teacher.py", "-k", "gt"])
+    assert running.resume_command("a.bin") == f"{launcher} train_teacher.py -k gt --resume a.bin"
+
+
 def status_of(main, capsys) -> tuple[int, str]:
     with pytest.raises(SystemExit) as stop:
         running.run_script(main)

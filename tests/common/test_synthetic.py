@@ -10,7 +10,17 @@ from common import synthetic
 from common.behaviour import FPS
 from common.camera import h36m_cameras, project, world_to_camera
 from common.errors import InputError
-from common.motion import ANKLE_HEIGHT, ARM_LIMIT, CHANNELS, ELBOW_LIMIT, KNEE_LIMIT, arm_angles, arm_bones, pose
+from common.motion import (
+    ANKLE_HEIGHT,
+    ARM_LIMIT,
+    CHANNELS,
+    ELBOW_LIMIT,
+    KNEE_LIMIT,
+    above_floor,
+    arm_angles,
+    arm_bones,
+    pose,
+)
 from common.npz import load_npz
 from common.postures import ACTIONS
 from common.skeleton import H36M_16, H36M_17, H36M_32
@@ -135,8 +145,18 @@ def test_feet_stand_on_the_floor_without_sliding(poses):
 
 
 def test_nobody_is_below_the_floor(everything):
-    assert everything[..., 2].min() > -0.12
-    assert (everything[..., 2].min(1) < 0).mean() < 0.01
+    assert everything[..., 2].min() > -1e-6
+
+
+def test_sunk_poses_are_lifted_smoothly_and_others_left_alone():
+    joints = np.full((2, 120, 17, 3), 0.5)
+    joints[0, 60:63, 5, 2] = -0.15
+    lifted = above_floor(joints)
+    lift = lifted[0, :, 0, 2] - 0.5
+    assert lifted[..., 2].min() > -1e-12 and lift.max() == pytest.approx(0.15)
+    assert np.array_equal(lifted[1], joints[1]) and not lift[:30].any() and not lift[93:].any()
+    assert np.abs(np.diff(lift)).max() * FPS < 1 and np.abs(np.diff(lift, 2)).max() * FPS**2 < 10  # m/s, m/s^2
+    np.testing.assert_allclose(lifted[0] - lifted[0, :, :1], joints[0] - joints[0, :, :1], atol=1e-12)
 
 
 def test_motion_is_smooth(poses):

@@ -7,8 +7,8 @@ import torch
 from common import synthetic, synthetic_cross
 from common.camera import camera_to_world, h36m_cameras, project
 from common.errors import InputError
-from common.mpi_inf_3dhp import load_test_set
 from common.motion import ELBOW_LIMIT, KNEE_LIMIT
+from common.mpi_inf_3dhp import load_test_set
 from common.npz import load_npz
 from common.postures import ACTIONS
 from common.postures import SCENES as TRAINING_SCENES
