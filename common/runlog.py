@@ -101,7 +101,7 @@ class RunLog:
         )
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Write numbers of one training step to TensorBoard."""
+        """Write numbers of one training step to TensorBoard, under "step/" where a name has no group of its own."""
         if self.active:
             self._add(step, values, "step/")
 
@@ -129,7 +129,7 @@ class RunLog:
         try:
             if self.writer is None:
                 self.writer = EventFile(self.folder, step if self.resumed else 0)
-            self.writer.add(step, {prefix + name: value for name, value in values.items()})
+            self.writer.add(step, {name if "/" in name else prefix + name: value for name, value in values.items()})
         except (ImportError, OSError) as error:  # curves are a convenience: a run must not die of them
             log.warning("no TensorBoard events from here on (%s); metrics.csv is still written", error)
             self.events, self.writer = False, None

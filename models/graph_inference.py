@@ -13,6 +13,9 @@ from models.graph_conv import SemanticGraphConv
 from models.non_local import NonLocal
 
 
+FEWEST = 64  # poses for which folding pays
+
+
 class FoldedNonLocal(NamedTuple):
     """Constants of a non-local block, h = C / 2; see `NonLocal` for the formula.
 
@@ -44,9 +47,9 @@ class FoldedLayer(NamedTuple):
 
 
 def can_fold(model: nn.Module, x: Tensor) -> bool:
-    """Whether `model` is only being evaluated, in full precision, on a CPU (elsewhere folding costs what it saves)."""
+    """Whether folding pays: `model` is being evaluated, in full precision, on a CPU, and x (B, ...) is many poses."""
     scoring = not model.training and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
-    return scoring and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    return scoring and len(x) >= FEWEST and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
 
 
 def fold(gconv: SemanticGraphConv, bn: nn.BatchNorm1d, non_local: NonLocal | None = None) -> FoldedLayer:

@@ -187,11 +187,3 @@ def decay_factor(epoch: int, epochs: int, start: int = 0) -> float:
     `start` (0 as published), then on a straight line to 0.
     """
     return 1 - max(0, epoch - start) / (epochs + 1 - start)
-
-
-def baseline_decay(step: float, decay: float = 100_000, gamma: float = 0.96) -> float:
-    """What a plain lifter's learning rate is multiplied by at a step, counted from 1: gamma^(step / decay).
-
-    The published training applies it at step 1 and at multiples of `decay` only.
-    """
-    return gamma ** (step / decay)

@@ -8,6 +8,7 @@ import torch
 import models
 from common import bones, metrics
 from common.camera import project
+from common.poseaug import learning_rate
 from models import poseaug
 from models.augmentor import AugmentedPoses, Augmentor, move, spread_ratios
 from models.discriminators import PARTS, Discriminator2D, Discriminator3D, part_pairs
@@ -92,7 +93,7 @@ def check_ops(golden: Golden) -> None:
     rates = [1e-4 * poseaug.decay_factor(epoch, 50) for epoch in range(50)]
     golden.check("lambda_lr_50_epochs", np.array(rates), Tolerance(relative=1e-12))
     steps = golden.arrays["baseline_lr_steps"][:, 0]
-    found = [[step, 1e-3 * poseaug.baseline_decay(step)] for step in steps]
+    found = [[step, learning_rate(step, 1e-3, 100_000, 0.96)] for step in steps]
     golden.check("baseline_lr_steps", np.array(found), Tolerance(relative=1e-12))
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import models
-from models import student
+from models import graph_inference, student
 from models.graph_inference import can_fold, fold, run_layer
 from tests.models.test_networks import fill, seeded
 
@@ -14,11 +14,16 @@ def network():
     return fill(models.create("student", hidden=12, blocks=2)).eval()
 
 
+@pytest.fixture(autouse=True)
+def fold_few_poses(monkeypatch):
+    monkeypatch.setattr(graph_inference, "FEWEST", 0)
+
+
 @pytest.mark.parametrize("poses", [0, 1, 3, 11])
-def test_same_poses_as_the_plain_network_chunk_after_chunk(network, monkeypatch, poses):
+def test_same_poses_as_the_plain_network_chunk_after_chunk(monkeypatch, poses):
     monkeypatch.setattr(student, "CHUNK", 4)
-    network, keypoints = models.create("student", hidden=12, blocks=2).eval().double(), seeded(poses, 17, 2).double()
-    fill(network)
+    network = fill(models.create("student", hidden=12, blocks=2)).eval().double()
+    keypoints = seeded(poses, 17, 2).double()
     assert not can_fold(network, keypoints)
     plain = network(keypoints)
     with torch.no_grad():
@@ -47,12 +52,15 @@ def test_constants_follow_the_weights(network):
 
 
 @torch.no_grad()
-def test_training_autocast_and_compilation_take_the_plain_network(network, monkeypatch):
+def test_training_autocast_compilation_and_few_poses_take_the_plain_network(network, monkeypatch):
     x = seeded(4, 17, 2)
     assert can_fold(network, x) and not can_fold(models.create("student", hidden=12).train(), x)
     assert not can_fold(network, x.to("meta"))
     with torch.autocast("cpu", torch.bfloat16):
         assert not can_fold(network, x)
+    monkeypatch.setattr(graph_inference, "FEWEST", 5)
+    assert not can_fold(network, x) and can_fold(network, seeded(5, 17, 2))
+    monkeypatch.setattr(graph_inference, "FEWEST", 0)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     assert not can_fold(network, x)
 

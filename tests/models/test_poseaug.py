@@ -158,7 +158,6 @@ def test_schedules():
     assert [poseaug.hard_ratio(epoch, 50, 3, 5) for epoch in (0, 5, 50)] == [3, 3.2, 5]
     assert poseaug.hard_ratio(7, 50, 17, 17) == 17
     assert poseaug.decay_factor(0, 50) == 1 and poseaug.decay_factor(50, 50) == pytest.approx(1 / 51)
-    assert poseaug.baseline_decay(100_000) == 0.96
 
 
 # ------------------------------------------------------------ around the losses

@@ -188,6 +188,19 @@ def test_dropout_is_random_in_training_only(network):
             torch.testing.assert_close(model.eval()(keypoints).shape, network(keypoints).shape)
 
 
+@pytest.mark.parametrize("rate", [0.05, 0.1, 0.25])
+def test_the_fast_dropout_is_dropout(rate):
+    torch.manual_seed(0)
+    x = seeded(300, 512).requires_grad_()
+    y = dropout_(x + 0.0, rate, True)
+    kept = y != 0
+    assert kept.float().mean().item() == pytest.approx(1 - rate, abs=0.005)
+    torch.testing.assert_close(y[kept], x[kept] / (1 - rate), rtol=1e-4, atol=1e-6)  # the rate is a multiple of 2^-16
+    (gradient,) = torch.autograd.grad((y * 2).sum(), x)
+    torch.testing.assert_close(gradient, 2 * kept / (1 - rate), rtol=1e-4, atol=1e-6)
+    assert dropout_(x, rate, False) is x and dropout_(x, 0.0, True) is x
+
+
 def test_an_untrained_non_local_block_adds_nothing():
     block = models.create("stgcn").stgcn.non_local.train()
     fine, coarse = seeded(17, 2, 256), seeded(5, 2, 256)
