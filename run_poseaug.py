@@ -20,10 +20,9 @@ from common import lifter_options, poseaug, running
 from common.augmented_data import AugmentedData
 from common.bones import length_templates
 from common.camera import project
-from common.poseaug_pictures import save_augmentation
+from common.poseaug_pictures import save_stages
 from common.runlog import RunLog
-from common.skeleton import H36M_16
-from models.augment_step import AUGMENTOR_TERMS, DISCRIMINATOR_TERMS, STAGES, augment
+from models.augment_step import AUGMENTOR_TERMS, DISCRIMINATOR_TERMS, augment
 from models.augmentor import Augmentor, draw_noise
 from models.discriminators import Discriminator2D, Discriminator3D
 from models.poseaug import accuracy, decay_factor, diff_loss, discriminator_loss, feedback_loss, hard_ratio, in_view
@@ -160,9 +159,7 @@ def main() -> None:
                 disc_3d.requires_grad_(False), disc_2d.requires_grad_(False)
             if args.viz_every and iteration % args.viz_every == 0 and run.is_main:
                 picture = folder / "poseaug_viz" / f"epoch_{epoch:04d}_iter_{i:04d}.png"
-                save_augmentation(
-                    picture, *(dict(zip(STAGES, x.cpu(), strict=True)) for x in (shown_3d, shown_2d)), H36M_16
-                )
+                save_stages(picture, shown_2d, shown_3d)
             stop_if_asked()
         lifter.requires_grad_(True)
         return losses.means() | scores.means()

@@ -2,11 +2,11 @@
 
     python benchmarks/poseaug_epoch.py [--posenet_name mlp --stages 2] [--poses 20000] [--device cuda] [--amp]
 
-Runs run_poseaug.py itself on the synthetic set, past the warm-up, and takes the training time that it prints
-(bone-length swap, augmentor, discriminators every second step, the lifter on the augmented poses in view and on the real ones; not
-scoring). Its work is counted from the multiply-adds of our own steps. The baseline does the same passes as one would
-write them down: DataLoaders over single items, Python pools, made poses carried to NumPy, `.item()` for every log.
-Peak and baseline are measured right after, on the same threads.
+Runs run_poseaug.py itself on the synthetic set, past the warm-up, and takes the training time that it prints:
+bone-length swap, augmentor, discriminators every second step, the lifter on the augmented poses in view and on the
+real ones; not scoring. Its work is counted from the multiply-adds of our own steps. The baseline does the same passes
+as one would write them down: DataLoaders over single items, Python pools, made poses carried to NumPy, `.item()` for
+every log. Peak and baseline are measured right after, on the same threads.
 """
 
 import json
@@ -221,7 +221,7 @@ def main() -> None:
     print(f"{run.device}, {torch.get_num_threads()} CPU threads, PyTorch {torch.__version__}, peak {peak:.0f} GFLOP/s")
     sizes = ", ".join(f"{size * seconds / count:.0f} s for {size:,} poses" for size in (110_968, 1_559_752))
     print(
-        f"{args.posenet_name}: {count:,} poses, {100 * share:.0f} % of the made ones in view: {seconds:.1f} s ({sizes}); "
+        f"{args.posenet_name}: {count:,} poses, {100 * share:.0f} % of the made in view: {seconds:.1f} s ({sizes}); "
         f"{work / 1e6:.0f} MFLOP a pose, {100 * result['share_of_peak']:.0f} % of peak"
     )
     if args.baseline_steps:

@@ -73,7 +73,7 @@ def _numpy_number(kind: _NumpyType, data: bytes) -> float | int | bool:
 
 
 class NotLoaded:
-    """Stands in for a NumPy random state or array inside a published checkpoint; its content is passed over."""
+    """Stands in for an object (NumPy's random state, say) inside a published checkpoint; its content is passed over."""
 
     def __init__(self, *_: Any) -> None:
         pass
@@ -97,16 +97,30 @@ def _allowed() -> list:
     return [*numbers, *arrays, *states, (NotLoaded, "numpy.ndarray"), (_NumpyType, "numpy.dtype")]
 
 
-def load(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Any]:
+def _passed_over(file: BinaryIO, modules: tuple[str, ...]) -> list:
+    """Stand-ins for what the file names of these modules. Older files than torch 1.6's cannot be searched."""
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(file) if modules else []
+    except ValueError:
+        names = []
+    file.seek(0)
+    prefixes = tuple(f"{module}." for module in modules)
+    return [(type(name, (NotLoaded,), {}), name) for name in names if name.startswith(prefixes)]
+
+
+def load(path: str | Path, device: str | torch.device = "cpu", pass_over: tuple[str, ...] = ()) -> dict[str, Any]:
     """Read a checkpoint onto `device` without running any code in it.
 
     Tensors, plain containers, numbers and strings are read; NumPy numbers (which published files hold) become Python
-    numbers, NumPy random states become `NotLoaded`. Anything else in the file is refused by name with an InputError.
+    numbers, NumPy random states become `NotLoaded`. So do classes and functions of the modules to `pass_over`, and
+    objects made of them: subclasses of it by their names. Anything else in the file is refused by name with an
+    InputError.
     """
     with _open(Path(path)) as file, torch.serialization.safe_globals(_allowed()), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the format: what cannot be read is refused below
         try:
-            state = torch.load(file, map_location=device, weights_only=True)
+            with torch.serialization.safe_globals(_passed_over(file, pass_over)):
+                state = torch.load(file, map_location=device, weights_only=True)
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # a damaged file can fail in any way; every one of them is the file's fault

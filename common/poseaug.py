@@ -354,6 +354,6 @@ def collapse_warnings(means: Mapping[str, float], args: Any) -> list[str]:
         warnings.append(f"bone angles hardly change (1 - cos {change:.4f}); try a higher --lr_g, a larger "
                         "--gloss_factorfeedback_ba, a smaller --gloss_factord3d")  # fmt: skip
     elif change > bound:
-        warnings.append(f"bone angles change as far as they may ( {change:.2f} of {bound:.2f}); try a larger "
+        warnings.append(f"bone angles change as far as they may ({change:.2f} of {bound:.2f}); try a larger "
                         "--gloss_factordiff or --gloss_factord3d")  # fmt: skip
     return warnings

@@ -66,6 +66,10 @@ def run_script(main: Callable[[], None]) -> NoReturn:
     before = {number: signal.signal(number, signals) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         status = _run(main)
+        # At the end of the process, threads of a gloo group that is still there may abort it. NCCL's may be in the
+        # midst of something: to part, it would wait for processes that have not failed.
+        if not status or (_joined() and dist.get_backend() == "gloo"):
+            part_processes()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -87,7 +91,6 @@ def _run(main: Callable[[], None]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python's own flush at exit stays silent
         return 128 + signal.SIGPIPE
-    part_processes()
     return 0
 
 
@@ -148,5 +151,9 @@ def world() -> tuple[int, int, int]:
 
 def part_processes() -> None:
     """Take leave of the other processes, if there are any."""
-    if dist.is_available() and dist.is_initialized():
+    if _joined():
         dist.destroy_process_group()
+
+
+def _joined() -> bool:
+    return dist.is_available() and dist.is_initialized()

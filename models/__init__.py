@@ -8,6 +8,7 @@ from collections.abc import Callable
 from torch import nn
 
 from common.errors import InputError
+from models.gan_lifter import gan_discriminator, gan_lifter, kudo_discriminator, kudo_generator
 from models.gcn import GCN
 from models.mlp import MLP
 from models.stgcn import STGCN
@@ -16,7 +17,11 @@ from models.teacher import Teacher
 from models.videopose import VideoPose
 
 REGISTRY: dict[str, Callable[..., nn.Module]] = {
+    "gan_discriminator": gan_discriminator,
+    "gan_lifter": gan_lifter,
     "gcn": GCN,
+    "kudo_discriminator": kudo_discriminator,
+    "kudo_generator": kudo_generator,
     "mlp": MLP,
     "stgcn": STGCN,
     "student": Student,

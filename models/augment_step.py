@@ -33,7 +33,6 @@ AUGMENTOR_TERMS = (  # of a step of the augmentor: loss, range of angles and of 
 DISCRIMINATOR_TERMS = tuple(
     f"train_G_iter_PoseAug/{d}_{name}" for d in ("d3d", "d2d") for name in ("real_acc", "fake_acc", "dis_loss")
 )
-STAGES = ("original", "bone angle", "bone length", "rigid motion")  # of a pose on its way through the augmentor
 
 
 class AugmentorTerms(NamedTuple):

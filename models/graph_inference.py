@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from models.graph_conv import SemanticGraphConv
 from models.non_local import NonLocal
 
-
 FEWEST = 64  # poses for which folding pays
 
 

@@ -1,4 +1,4 @@
-"""Graph convolution with one weight matrix for each kind of neighbour, by how far it is from the graph's centre: ST-GCN's
+"""Graph convolution with a weight matrix for each kind of neighbour, by its distance from the graph's centre: ST-GCN's
 spatial partitioning (Yan et al., AAAI 2018) with a kind for symmetric joints (Cai et al., ICCV 2019).
 
 Features are node-major, (V, B, C).

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from common.skeleton import H36M_16, H36M_17
 from models.functional import full_precision, no_autocast
-from models.fused import dropout_code, draw_fields, keep_above, norm_relu_dropout
+from models.fused import draw_fields, dropout_code, keep_above, norm_relu_dropout
 from models.graph_conv import poses_of
 from models.partitioned_conv import Conv, Graph, PartitionedConv, distance_to_centre, normalised_adjacency, partitions
 
@@ -127,7 +127,7 @@ def to_joints(limbs: Tensor) -> Tensor:
 
 
 def limb_views(joints: Tensor) -> tuple[Tensor, ...]:
-    """joints: (17, B, C) -> views (3, 2, B, C), (3, 2, B, C), (5, 1, B, C), of which the second axis runs over limbs."""
+    """joints: (17, B, C) -> views (3, 2, B, C), (3, 2, B, C), (5, 1, B, C): the second axis runs over limbs."""
     left, right, centre = joints.split([6, 6, 5])
     return left.unflatten(0, (3, 2)), right.unflatten(0, (3, 2)), centre.unsqueeze(1)
 

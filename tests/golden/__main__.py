@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.golden import camera, end_to_end, ites, lifters, poseaug
+from tests.golden import camera, end_to_end, gan, ites, lifters, poseaug
 from tests.golden.rule import Golden
 
 # file -> (check, input arrays)
@@ -26,6 +26,7 @@ COVERED: dict[str, tuple[Callable[[Golden], None], tuple[str, ...]]] = {
     "poseaug_disc3d": (poseaug.check_disc3d, poseaug.DISC3D_INPUTS),
     "poseaug_ops": (poseaug.check_ops, poseaug.OPS_INPUTS),
     "poseaug_ganstep": (poseaug.check_ganstep, poseaug.GANSTEP_INPUTS),
+    "gan_lifter": (gan.check, gan.INPUTS),
     "ites_poseaug_e2e": (end_to_end.check, end_to_end.INPUTS),
 }
 

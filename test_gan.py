@@ -1,0 +1,92 @@
+"""Score an adversarial lifter, beside what knows nothing of depth (Kudo et al. 2018; Chen et al., CVPR 2019).
+
+    python test_gan.py --dataset cmu --ckpt checkpoint/gan/best-model.ckpt
+    python test_gan.py --dataset h36m --ckpt gen_epoch_500.npz                  Kudo's released chainer generator
+    python test_gan.py --dataset h36m --ckpt pretrained_model.ckpt              the reproduction's Lightning file
+    python test_gan.py --dataset synthetic --ckpt FILE --allow_inversion        the first line is of the better mirrors
+
+Prints the errors by action, and a table with the trivial poses: all depths zero, and the mean training pose. Writes
+results.json (and a GIF with --vis) beside the checkpoint, or into --output.
+"""
+
+from pathlib import Path
+
+import torch
+
+import models
+from common import checkpoint, draw, gan, gan_checkpoint, metrics, running
+from common.errors import InputError
+from common.options import number
+from models.gan_predict import predictor
+
+GIF_STEP = 2  # frames of 50 a second between pictures
+
+
+def main() -> None:
+    parser = gan.parser(__doc__)
+    testing = parser.add_argument_group("Testing")
+    testing.add_argument("-c", "--ckpt", type=Path, required=True, metavar="FILE", help="trained lifter")
+    testing.add_argument(
+        "--allow_inversion",
+        action="store_true",
+        help="print the published error of the better of pose and depth mirror",
+    )
+    testing.add_argument("--output", type=Path, default=None, metavar="DIR", help="default: a folder beside the file")
+    testing.add_argument("--vis", action="store_true", help="write a GIF of the first test sequence")
+    testing.add_argument("--vis-frames", type=number(int, 1), default=100, metavar="N", help="its length, in pictures")
+    args = parser.parse_args()
+    args.keypoints = "sh_detect" if args.use_sh_detection else args.keypoints
+    run = running.start(args)
+    predict, what = load(args.ckpt, run.device)
+    test = gan.load_test(args, run.device)
+    if test is None:
+        raise InputError(
+            f"--dataset {args.dataset} has no 3D poses to score on: name a set that has with --test_dataset"
+        )
+    folder = args.output or args.ckpt.parent / f"{args.ckpt.stem}_{gan.test_name(args)}_{args.keypoints}"
+
+    results = {what: gan.score(predict, test, run), "all depths zero": gan.score(gan.no_depth, test, run)}
+    train = gan.load_test(args, run.device, args.subjects_train)
+    if train is not None:
+        mean = (train.poses - train.poses[:, :1]).mean(0)
+        results["mean training pose"] = gan.score(gan.always(mean.to(run.device)), test, run)
+    if not run.is_main:
+        return
+    name = "Kudo error mirror" if args.allow_inversion else "Kudo error"
+    print(f"{name}: {results[what][name].mean():.2f} mm (published error; {gan.test_name(args)} {test.summary()})")
+    print(gan.report(args, test, results, folder))
+    if args.vis:
+        print(f"picture: {picture(args, predict, test, folder, what)}")
+    print(f"results in {folder}")
+
+
+def load(path: Path, device: torch.device) -> tuple[gan.Predict, str]:
+    """The lifter in one of our checkpoints or of the published ones, and what it is."""
+    found = gan_checkpoint.load(path)
+    lifter = models.create(found.generator.name, **found.generator.sizes)
+    checkpoint.load_weights(lifter, found.generator.state, path)
+    what = found.method if found.source == "train_gan" else f"{found.source} {found.generator.name}"
+    return predictor(lifter.to(device).eval(), found.method, found.factor), what
+
+
+@torch.no_grad()
+def picture(args, predict: gan.Predict, test, folder: Path, what: str) -> Path:
+    """A GIF of 2D input, prediction and truth; the prediction at the truth's size, not turned."""
+    sequence = test.sequences[0]
+    rows = slice(sequence.start, sequence.start + min(sequence.length, GIF_STEP * args.vis_frames), GIF_STEP)
+    keypoints, target = test.keypoints[rows], test.poses[rows] - test.poses[rows, :1]
+    pose = predict(keypoints)[0].float()
+    pose = gan.at_true_size(pose - pose[:, :1], target)
+    orientation = test.orientation[0].cpu()
+    path = folder / f"{args.ckpt.stem}_{sequence.subject}_{sequence.action.replace(' ', '_')}_camera{sequence.view}.gif"
+    draw.save_animation(
+        path, [keypoints.cpu(), *(draw.to_z_up(p.cpu(), orientation) for p in (pose, target))],
+        [f"2D input ({args.keypoints})", what, f"truth: {sequence.subject} {sequence.action}"], test.skeleton,
+        fps=50 / args.downsample / GIF_STEP, errors=1000 * metrics.mpjpe(pose, target).cpu().numpy(),
+        metric="MPJPE at true size", azimuth=draw.camera_azimuth(orientation),
+    )  # fmt: skip
+    return path
+
+
+if __name__ == "__main__":
+    running.run_script(main)

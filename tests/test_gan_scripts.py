@@ -1,0 +1,164 @@
+"""train_gan.py and test_gan.py on tiny data: both methods, supervised, resume, several processes, published files."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import models
+from common import checkpoint, gan
+from common.npz import save_npz
+from models import gan_losses
+from tests.conftest import assert_refused, command, one_thread, run_command
+from tests.tiny_dataset import write_tiny_dataset
+
+TINY = ("--data-dir", ".", "--dataset", "tiny", "--device", "cpu", "--batch_size", 32)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A tiny set, a made-up MPII file, and a lifter trained for one epoch in `trained`."""
+    folder = tmp_path_factory.mktemp("gan")
+    write_tiny_dataset(folder, frames=4, actions=("Walking",))
+    people = np.random.default_rng(0).normal(0, 60, (60, 34)).cumsum(1) + 300
+    np.save(folder / "mpii_poses.npy", people.astype(np.float32))
+    done = run_command(command("train_gan.py", *TINY, "-e", 1, "-c", "trained"), folder)
+    assert done.status == 0, done.err
+    return folder
+
+
+@pytest.fixture
+def here(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def rows(run: Path) -> list[dict[str, float]]:
+    with open(Path(run) / "metrics.csv", newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize(
+    ("options", "column"),
+    [
+        (("--method", "kudo", "--use_heuristic_loss", "--use_bn"), "heuristic"),
+        (("--method", "kudo", "--mode", "supervised"), "supervised"),
+        (("--mode", "supervised"), "supervised"),
+        (("--weight_temporal", 0), "loss_2d"),
+    ],
+)
+def test_methods_train_and_score(here, script, options, column):
+    name = "_".join(map(str, options)).replace("-", "")
+    done = script("train_gan.py", *TINY, *options, "-e", 2, "-c", name)
+    assert done.status == 0, done.err
+    first, second = rows(name)
+    assert second[column] < first[column]
+    assert second["val_p_mpjpe"] <= second["val_n_mpjpe"] + 1e-6
+    done = script("test_gan.py", *TINY[:6], "--ckpt", f"{name}/best-model.ckpt")
+    assert done.status == 0, done.err
+    best = min(row["val_mpjpe"] for row in rows(name))
+    results = json.loads((here / name / "best-model_tiny_gt/results.json").read_text())["results"]
+    (network,) = results.keys() - {"all depths zero", "mean training pose"}
+    overall = results[network]["overall"]["mean over frames"]
+    assert overall["MPJPE"] == pytest.approx(best, rel=1e-5)
+    assert overall["MPJPE mirror"] <= overall["MPJPE"] and overall["PCK mirror"] >= overall["PCK"]
+
+
+def test_chen_uses_frames_and_cycle(here):
+    (row,) = rows("trained")
+    assert row["temporal"] > 0 and row["loss_2d"] > 0 and row["loss_3d"] > 0 and 0 <= row["accuracy"] <= 1
+    saved = checkpoint.load("trained/best-model.ckpt")
+    assert any(name.startswith("dis_temporal.") for name in saved["state_dict"])
+
+
+def test_without_3d_the_self_consistency_is_the_score(here, script):
+    done = script("train_gan.py", "--data-dir", ".", "--device", "cpu", "--batch_size", 32, "-e", 1, "-c", "mpii")
+    assert done.status == 0, done.err
+    assert "val_mpjpe" not in rows("mpii")[0] and "self-consistency" in done.out.splitlines()[-1]
+    assert "mpii 54" in done.out  # the published 90 %
+
+
+def test_joined_sets_are_scored_on_the_one_with_3d(here, script):
+    done = script("train_gan.py", *TINY[:2], "--dataset", "mpii,tiny", *TINY[4:], "-e", 1, "-c", "joined")
+    assert done.status == 0, done.err
+    assert "mpii 54, tiny 80" in done.out and rows("joined")[0]["val_mpjpe"] > 0
+
+
+@pytest.mark.parametrize("method", ["chen", "kudo"])
+def test_interrupted_run_resumes_as_if_never_stopped(folder, method):
+    options = (*TINY[:-1], 16, "-e", 4, "--method", method, "--use_heuristic_loss")
+    assert run_command(command("train_gan.py", *options, "-c", f"whole_{method}"), folder).status == 0
+    process = subprocess.Popen(
+        command("train_gan.py", *options, "-c", f"parts_{method}"), cwd=folder,
+        env=one_thread() | {"PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not process.stdout.readline().startswith("[1]"):
+        assert process.poll() is None, process.stderr.read()
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "--resume" in err, err
+    done = run_command(command("train_gan.py", *options, "-c", f"parts_{method}", "-r", f"parts_{method}"), folder)
+    assert done.status == 0, done.err
+    assert rows(folder / f"parts_{method}") == rows(folder / f"whole_{method}")
+    first, second = (checkpoint.load(folder / f"{run}_{method}/last.ckpt")["state_dict"] for run in ("parts", "whole"))
+    assert all(torch.equal(first[name], second[name]) for name in first | second)
+
+
+def test_two_processes_train_as_one(folder):
+    """kudo has no dropout, whose draws differ by process."""
+    options = (*TINY[:-1], 31, "-e", 1, "--method", "kudo", "--use_bn")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    for name, launch in (("one", []), ("two", torchrun)):
+        words = [*launch, *command("train_gan.py", *options, "-c", name)[bool(launch) :]]
+        done = run_command(words, folder)
+        assert done.status == 0, done.err
+    (one,), (two,) = rows(folder / "one"), rows(folder / "two")
+    assert two == pytest.approx(one, rel=2e-3)
+
+
+def test_published_files_are_scored(here, script):
+    """Kudo's chainer generator and the reproduction's Lightning file, by the published error."""
+    kudo = models.create("kudo_generator")
+    save_npz("gen_epoch_1.npz", **{
+        f"l{i}/{short}": getattr(getattr(kudo, f"l{i}"), long).detach().numpy()
+        for i in range(1, 5) for short, long in (("W", "weight"), ("b", "bias"))
+    })  # fmt: skip
+    torch.save({"state_dict": {f"gen.{k}": v for k, v in models.create("gan_lifter").state_dict().items()}}, "pl.ckpt")
+    for file in ("gen_epoch_1.npz", "pl.ckpt"):
+        plain = script("test_gan.py", *TINY[:6], "--ckpt", file)
+        assert plain.status == 0, plain.err
+        better = script("test_gan.py", *TINY[:6], "--ckpt", file, "--allow_inversion", "--vis", "--vis-frames", 2)
+        assert better.status == 0, better.err
+        values = [float(done.out.splitlines()[0].split(": ")[1].split()[0]) for done in (plain, better)]
+        assert 0 < values[1] <= values[0]
+    assert len(list(here.glob("pl_tiny_gt/*.gif"))) == 1
+
+
+def test_published_error_is_kudos_formula():
+    torch.manual_seed(0)
+    pixels, target, depth = torch.rand(5, 17, 2) * 500, torch.randn(5, 17, 3), torch.randn(5, 17)
+    target = target - target[:, :1]
+    keypoints = gan_losses.normalize_2d(pixels)
+    found = gan.errors(torch.cat((keypoints, depth[..., None]), -1), pixels, target)[:, 0]
+    torch.testing.assert_close(found, gan_losses.kudo_error(keypoints, depth, gan_losses.normalize_3d(target)))
+
+
+def test_bad_input(here, script):
+    assert_refused(script("test_gan.py", *TINY[:6], "--ckpt", "none.ckpt"), "none.ckpt")
+    assert_refused(
+        script("test_gan.py", "--data-dir", ".", "--ckpt", "trained/best-model.ckpt"), "mpii", "--test_dataset"
+    )
+    assert_refused(script("train_gan.py", *TINY, "--gan_accuracy_cp", 0.8), "--gan_accuracy_cap")
+    assert_refused(script("train_gan.py", *TINY, "--mode", "supervised", "--dataset", "mpii"), "mpii", "3D")
+    assert_refused(script("train_gan.py", *TINY, "-r", "trained/none.ckpt"), "none.ckpt")
+    assert_refused(script("train_gan.py", *TINY, "-r", "trained", "-e", 3, "--gen_lr", 0.1), "--gen_lr")
+    torch.save({"weights": torch.ones(2)}, "other.ckpt")
+    assert_refused(script("test_gan.py", *TINY[:6], "--ckpt", "other.ckpt"), "other.ckpt", "state_dict")

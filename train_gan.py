@@ -1,0 +1,250 @@
+"""Learn 3D poses from 2D poses alone, against a discriminator: Chen et al. (CVPR 2019) and Kudo et al. (2018).
+
+    python train_gan.py --gpus 1 --batch_size 256                                  on MPII's 2D poses, as published
+    python train_gan.py --dataset mpii,cmu --checkpoint checkpoint/gan             both sets, scored on cmu's S9, S11
+    python train_gan.py --dataset synthetic --method kudo --use_heuristic_loss     needs no files
+    python train_gan.py --dataset synthetic --mode supervised                      learns depths from 3D, to compare
+    python train_gan.py --dataset mpii --resume checkpoint/gan                     goes on exactly where a run stopped
+
+Writes best-model.ckpt (by val_mpjpe; without 3D by the self-consistency), last.ckpt (for --resume), config.yaml,
+metrics.csv, curves.png and TensorBoard events into the folder of --checkpoint.
+"""
+
+import math
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import models
+from common import checkpoint, gan, poses_2d, running
+from common.errors import InputError
+from common.options import Parser, number
+from common.runlog import RunLog
+from models import gan_losses as losses
+from models.functional import rotate
+from models.gan_predict import lifter_input, predictor
+
+TERMS = ("gen_loss", "adversarial", "loss_2d", "loss_3d", "temporal", "heuristic", "supervised", "dis_loss", "accuracy")
+
+
+def options() -> Parser:
+    """The published options of both methods, and ours."""
+    parser = gan.parser(__doc__)
+    method = parser.add_argument_group("Method")
+    method.add_argument("--method", choices=gan.METHODS, default="chen", help="see the head of this page")
+    method.add_argument("--mode", choices=("unsupervised", "supervised"), default="unsupervised", help="supervised: 3D")
+    method.add_argument("--weight_2d", type=number(float, 0), default=losses.CHEN_WEIGHT_2D, help="chen: L_2D")
+    method.add_argument("--weight_3d", type=number(float, 0), default=losses.CHEN_WEIGHT_3D, help="chen: L_3D")
+    method.add_argument(
+        "--weight_temporal", type=number(float, 0), default=1.0,
+        help="chen: discriminator of frame differences, where the data has sequences; 0: none",
+    )  # fmt: skip
+    method.add_argument("--use_heuristic_loss", action="store_true", help="faces look forward (Kudo)")
+    method.add_argument("--heuristic_loss_weight", type=number(float, 0), default=1.0, help="its weight")
+    method.add_argument("--use_bn", action="store_true", help="kudo: batch norm")
+    method.add_argument("--activate_func", choices=("leaky_relu", "relu"), default="leaky_relu", help="kudo")
+    training = parser.add_argument_group("Training")
+    training.add_argument("-e", "--epochs", "--max_epochs", type=number(int, 1), default=100, help="number of epochs")
+    training.add_argument("-b", "--batch_size", type=number(int, 4), default=256, help="of all processes together")
+    training.add_argument("--gen_lr", type=number(float, 0), default=0.001, help="of the lifter's Adam")
+    training.add_argument("--dis_lr", type=number(float, 0), default=0.001, help="of the discriminator's Adam")
+    training.add_argument("--gen_eps", type=number(float, 0), default=1e-8, help="eps of the lifter's Adam")
+    training.add_argument("--dis_eps", type=number(float, 0), default=1e-8, help="eps of the discriminator's Adam")
+    training.add_argument("--beta1", type=number(float, 0, 1), default=0.9, help="of both Adams (Kudo: 0.5)")
+    training.add_argument("--weight_decay", type=number(float, 0), default=0.0, help="of both Adams (Kudo: 1e-5)")
+    training.add_argument(
+        "--gan_accuracy_cap", type=number(float, 0.5, 1), default=0.9,
+        help="above it the discriminator waits, below 1 minus it the lifter",
+    )  # fmt: skip
+    training.add_argument("--gpus", default="", metavar="N", help="accepted as published; torchrun starts several")
+    files = parser.add_argument_group("Files")
+    files.add_argument("-c", "--checkpoint", type=Path, default=Path("checkpoint/gan"), metavar="DIR", help="the run")
+    files.add_argument("-r", "--resume", default="", metavar="FILE", help="last.ckpt of the run, or its folder")
+    return parser
+
+
+def main() -> None:
+    args = options().parse_args()
+    args.keypoints = "sh_detect" if args.use_sh_detection else args.keypoints
+    run = running.start(args)
+    supervised = args.mode == "supervised"
+    train = poses_2d.load_poses_2d(
+        args.dataset, args.data_dir, args.keypoints, args.subjects_train, args.actions, args.downsample, run.device,
+        with_poses=supervised, middle_spine=True,
+    )  # fmt: skip
+    test = gan.load_test(args, run.device)
+
+    # every pose at one size; for Chen such that the head is 1 / 10 from the root on average
+    keypoints = lifter_input(train.keypoints)
+    factor = losses.head_factor(keypoints).item() if args.method == "chen" else 1.0
+    keypoints *= factor
+    unit = losses.CHEN_DISTANCE * factor if args.method == "chen" else 1.0  # of 3D, in that of the poses at one size
+    depths = unit * losses.normalize_3d(train.poses).pose[..., 2] if supervised else None
+    moving = (train.last > torch.arange(len(keypoints), device=run.device)).nonzero().squeeze(1)
+    temporal = args.method == "chen" and not supervised and args.weight_temporal > 0 and len(moving) > 0
+
+    name, sizes = network(args)
+    lifter = run.prepare(models.create(name, **sizes))
+    judge_name, judge_sizes = ("gan_discriminator", {}) if args.method == "chen" else ("kudo_discriminator", sizes)
+    judges = [run.prepare(models.create(judge_name, **judge_sizes)) for _ in range(1 + temporal)]
+    adam = [
+        torch.optim.Adam(m.parameters(), lr, (args.beta1, 0.999), eps, weight_decay=args.weight_decay, fused=True)
+        for m, lr, eps in ((lifter, args.gen_lr, args.gen_eps), *((j, args.dis_lr, args.dis_eps) for j in judges))
+    ]
+    saved = resume(args, run, lifter, judges, adam) if args.resume else {}
+    finished, first_step, partial, best = (saved.get(key) for key in ("epoch", "step", "losses", "best"))
+    log = RunLog(args.checkpoint, args, resume=bool(args.resume))
+    if run.is_main:
+        parts = ", ".join(f"{n} {int((train.source == i).sum()):,}" for i, n in enumerate(train.names))
+        print(f"train {len(train):,} 2D poses ({parts}); {args.method}, {args.mode}; device {run.device}", flush=True)
+
+    def judged(judge: torch.nn.Module, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Loss for the lifter, loss for the judge, accuracy: one look at each pose."""
+        fake_scores, real_scores = judge(fake), judge(real)
+        scores = losses.accuracy(real_scores, fake_scores)
+        return losses.generator_loss(fake_scores), losses.discriminator_loss(real_scores, fake_scores), scores
+
+    def train_step(index: Tensor) -> Tensor:
+        """One step of lifter and discriminators on the poses `index` of the global batch."""
+        mine = run.shard(index)
+        points, terms = keypoints[mine], dict.fromkeys(TERMS, torch.zeros((), device=run.device))
+        with run.autocast():
+            if supervised:
+                depth = lifter(points).float()
+                terms["supervised"] = (depth - depths[mine]).square().mean()
+                total, rivals = terms["supervised"], []
+            elif args.method == "kudo":
+                theta = 2 * math.pi * torch.rand(len(index), generator=run.generator, device=run.device)
+                depth = lifter(points).float()
+                rivals = [judged(judges[0], losses.kudo_projection(points, depth, run.shard(theta)), points)]
+                total = rivals[0][0]
+            else:
+                turns = run.shard(losses.chen_rotations(len(index), generator=run.generator, device=run.device))
+                cycle = losses.chen_cycle(lambda x: lifter(x).float(), points, turns)
+                depth = cycle.pose[..., 2]
+                rivals = [judged(judges[0], cycle.projected, points)]
+                terms["loss_2d"], terms["loss_3d"] = losses.consistency_2d(points, cycle), losses.consistency_3d(cycle)
+                total = rivals[0][0] + args.weight_2d * terms["loss_2d"] + args.weight_3d * terms["loss_3d"]
+                if temporal:
+                    rivals.append(frames_judged(len(index)))
+                    terms["temporal"] = rivals[1][0]
+                    total = total + args.weight_temporal * rivals[1][0]
+            if args.use_heuristic_loss:
+                terms["heuristic"] = losses.heuristic_loss(points, depth)
+                total = total + args.heuristic_loss_weight * terms["heuristic"]
+        weight = run.weight(mine, index)
+        for optimizer in adam:
+            optimizer.zero_grad()
+        (total * weight).backward(inputs=list(lifter.parameters()), retain_graph=bool(rivals))
+        for judge, (_, loss, _) in zip(judges, rivals, strict=False):
+            (loss * weight).backward(inputs=list(judge.parameters()), retain_graph=True)
+        run.reduce_gradients(lifter, *judges[: len(rivals)])
+        terms["gen_loss"] = total
+        if not rivals:
+            adam[0].step()
+        else:  # the cap without a look at the numbers: a step left out changes nothing
+            rates = [run.average(rival[2] * weight) for rival in rivals]
+            losses.masked_step(adam[0], losses.generator_may_step(rates[0], args.gan_accuracy_cap))
+            for optimizer, rate in zip(adam[1:], rates, strict=False):
+                losses.masked_step(optimizer, losses.discriminator_may_step(rate, args.gan_accuracy_cap))
+            terms["adversarial"], terms["dis_loss"], terms["accuracy"] = rivals[0]
+        return torch.stack([terms[term].detach() for term in TERMS])
+
+    def frames_judged(count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """The temporal discriminator on differences of consecutive frames, a quarter as many as the batch has poses."""
+        chosen = torch.randint(len(moving), (max(4, count // 4),), generator=run.generator, device=run.device)
+        rows = run.shard(moving[chosen])
+        points = keypoints[torch.stack((rows, rows + 1), 1).flatten()]
+        turns = run.shard(losses.chen_rotations(len(chosen), generator=run.generator, device=run.device))
+        turned = losses.chen_lift(points, lifter(points).float())
+        seen = losses.chen_project(rotate(turned, losses.for_frames(turns)))
+        return judged(judges[1], losses.frame_difference(seen), losses.frame_difference(points))
+
+    train_step = run.accelerate(train_step, *adam)
+    steps = run.steps(len(keypoints), args.batch_size)
+    for epoch in range(finished or 0, args.epochs):
+        began = time.perf_counter()
+        for module in (lifter, *judges):
+            module.train()
+        record = running.LossBuffer(TERMS, run, log, epoch, steps, partial)
+        batches = run.batches(len(keypoints), args.batch_size, epoch, first_step or 0)
+        for i, index in run.progress(batches, steps, f"epoch {epoch + 1}"):
+            record.record(i, train_step(index), len(index))
+            if run.stop_requested:
+                state = training_state(args, run, lifter, judges, adam, factor)
+                state |= {"epoch": epoch, "step": i + 1, "losses": record.state_dict(), "best": best}
+                run.save(args.checkpoint / "last.ckpt", state)
+                run.leave(f"stopped in epoch {epoch + 1}; go on with: {running.resume_command(args.checkpoint)}")
+        first_step, partial = 0, None
+        row = record.means()
+        lifter.eval()
+        if test is not None:
+            errors = gan.score(predictor(lifter, args.method, factor), test, run)
+            row |= {"val_mpjpe": errors["MPJPE"].mean().item(), "val_n_mpjpe": errors["N-MPJPE"].mean().item()}
+            row |= {"val_p_mpjpe": errors["P-MPJPE"].mean().item()}
+            value = row["val_mpjpe"]
+        else:
+            value = row["loss_2d"] if args.method == "chen" else row["gen_loss"]
+        if run.is_main:
+            shown = "  ".join(f"{key} {row[key]:.4g}" for key in row if row[key] or key.startswith("val"))
+            print(f"[{epoch + 1}] {time.perf_counter() - began:.1f} s  {shown}", flush=True)
+        log.epoch(epoch + 1, row, step=(epoch + 1) * steps)
+        state = training_state(args, run, lifter, judges, adam, factor) | {
+            "epoch": epoch + 1,
+            "step": 0,
+            "losses": None,
+        }
+        if best is None or value < best:
+            best = value
+            run.save(args.checkpoint / "best-model.ckpt", state | {"best": best})
+        run.save(args.checkpoint / "last.ckpt", state | {"best": best})
+    log.close()
+    if run.is_main:
+        log.plot(args.checkpoint / "curves.png")
+        what = "self-consistency" if test is None else f"val_mpjpe on {gan.test_name(args)} {test.summary()}, mm"
+        print(f"best {best:.4g} ({what}); results in {args.checkpoint}")
+
+
+def network(args) -> tuple[str, dict]:
+    """Name and sizes of the lifter."""
+    if args.method == "chen":
+        return "gan_lifter", {}
+    return "kudo_generator", {"batch_norm": args.use_bn, "slope": 0.2 if args.activate_func == "leaky_relu" else 0.0}
+
+
+def training_state(args, run, lifter, judges, adam, factor: float) -> dict:
+    """A checkpoint: the reproduction's names for both networks, and what an exact resume needs."""
+    name, sizes = network(args)
+    parts = {"gen.": lifter, **{f"dis{'_temporal' * i}.": judge for i, judge in enumerate(judges)}}
+    weights = {prefix + key: value for prefix, part in parts.items() for key, value in part.state_dict().items()}
+    return {
+        "state_dict": weights, "method": args.method, "factor": factor, "network": name, "sizes": sizes,
+        "adam": [optimizer.state_dict() for optimizer in adam], "rng": run.rng_state(),
+        "options": checkpoint.options_json(args),
+    }  # fmt: skip
+
+
+def resume(args, run, lifter, judges, adam) -> dict:
+    """Put a run back where its last.ckpt was saved."""
+    path = Path(args.resume)
+    path = path / "last.ckpt" if path.is_dir() else path
+    saved = checkpoint.load(path, run.device)
+    if not {"rng", "adam", "state_dict", "options"} <= saved.keys():
+        raise InputError(f"{path} is no state to resume from: give the last.ckpt of a run of train_gan.py")
+    checkpoint.check_options(saved["options"], args)
+    for prefix, part in {"gen.": lifter, **{f"dis{'_temporal' * i}.": j for i, j in enumerate(judges)}}.items():
+        weights = {k.removeprefix(prefix): v for k, v in saved["state_dict"].items() if k.startswith(prefix)}
+        checkpoint.load_weights(part, weights, path)
+    for optimizer, state in zip(adam, saved["adam"], strict=True):
+        checkpoint.load_optimizer(optimizer, state, path)
+    run.set_rng_state(saved["rng"])
+    run.last_checkpoint = path
+    if saved["epoch"] >= args.epochs:
+        raise InputError(f"{path} has {saved['epoch']} finished epochs; to go on, ask for more than that with --epochs")
+    return saved
+
+
+if __name__ == "__main__":
+    running.run_script(main)
