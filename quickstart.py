@@ -29,7 +29,7 @@ def main() -> None:
     options.add_argument("--data-dir", type=Path, default=Path("data"), help="where the synthetic set is kept")
     options.add_argument("--downsample", type=number(int, 1), default=25, help="use every n-th frame")
     options.add_argument("--teacher-epochs", type=number(int, 1), default=4, help="epochs of the teacher")
-    options.add_argument("--student-epochs", type=number(int, 1), default=4, help="epochs of the student")
+    options.add_argument("--student-epochs", type=number(int, 1), default=3, help="epochs of the student")
     args = parser.parse_args()
 
     began = time.perf_counter()

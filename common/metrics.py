@@ -12,7 +12,6 @@ Conventions
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import torch
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from common.errors import InputError
 from common.procrustes import best_rotation, correlate, lengths, mirror_last, product_with_transpose, proper_svd, rotate
+from common.threads import in_threads
 
 # The 14 joints (of the 17 of Human3.6M) over which MPI-INF-3DHP style PCK is customarily taken.
 PCK_JOINTS = (2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)
@@ -353,31 +353,10 @@ def _by_chunks(function: Callable[..., tuple[Tensor, ...]], pred: Tensor, target
     pairs = list(zip(pred.reshape(-1, *pose).split(chunk), target.reshape(-1, *pose).split(chunk), strict=True))
     needs_grad = torch.is_grad_enabled() and (pred.requires_grad or target.requires_grad)
     if len(pairs) > 1 and on_cpu and not needs_grad:
-        results = _in_threads(function, pairs)
+        results = in_threads(lambda pair: function(*pair), pairs)
     else:
         results = [function(p, t) for p, t in pairs]
     return tuple(torch.cat(parts).reshape((*batch, *parts[0].shape[1:])) for parts in zip(*results, strict=True))
-
-
-def _in_threads(function: Callable[..., tuple[Tensor, ...]], pairs: list[tuple[Tensor, Tensor]]) -> list:
-    """[function(p, t) for p, t in pairs], one chunk per core.
-
-    Torch would share every one of the many short steps between the cores instead, and on a busy machine spends most
-    of its time waiting for the slower half.
-    """
-    cores = torch.get_num_threads()
-    if cores == 1:
-        return [function(p, t) for p, t in pairs]
-
-    def work(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-        with torch.no_grad():  # a new thread starts with gradients on
-            return function(*pair)
-
-    try:
-        with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(work, pairs))
-    finally:
-        torch.set_num_threads(cores)  # each thread has its own count, but threads yet to come take the latest
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ Features inside are node-major, (J, B, C). Row vectors: `points @ rotation`. Uni
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 from common.camera import perspective
 from common.errors import InputError
 from common.skeleton import H36M_17, Skeleton, adjacency
+from common.threads import in_threads
 from models.functional import full_precision, mean_distance, no_autocast, rotate
 from models.graph_conv import SemanticGraphConv
 from models.graph_inference import FoldedLayer, can_fold, fold, run_layer
@@ -118,7 +120,8 @@ class Student(nn.Module):
         if not can_fold(self, keypoints):
             return self._lift(keypoints, lambda nodes: self.gconv_layers(self.gconv_input(nodes)))
         layers = [layer.fold() for layer in self.modules() if isinstance(layer, GraphLayer)]
-        parts = [self._lift(part, lambda nodes: run_folded(layers, nodes)) for part in keypoints.split(CHUNK)]
+        network = partial(run_folded, layers)
+        parts = in_threads(lambda part: self._lift(part, network), keypoints.split(CHUNK))
         return StudentOutput(*map(torch.cat, zip(*parts, strict=True)))
 
     def _lift(self, keypoints: Tensor, network: Callable[[Tensor], Tensor]) -> StudentOutput:

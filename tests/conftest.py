@@ -14,6 +14,11 @@ import torch
 ROOT = Path(__file__).parents[1]
 
 
+def pytest_configure(config):
+    if "PYTEST_XDIST_WORKER" in os.environ:  # tests side by side must not fight for cores
+        torch.set_num_threads(1)
+
+
 def pytest_collection_modifyitems(items):
     if not torch.cuda.is_available():
         for item in items:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-GEOMETRY = {f"common.{name}" for name in ("errors", "skeleton", "camera", "rotation", "bones")}
+GEOMETRY = {f"common.{name}" for name in ("errors", "skeleton", "camera", "rotation", "bones", "threads")}
 
 
 def imported(path) -> set[str]:
