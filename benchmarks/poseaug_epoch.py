@@ -36,7 +36,7 @@ from common.camera import h36m_cameras, project  # noqa: E402
 from common.options import Parser, number  # noqa: E402
 from models.augment_step import augment  # noqa: E402
 from models.augmentor import Augmentor, draw_noise  # noqa: E402
-from models.discriminators import PARTS, Discriminator2D, Discriminator3D, kcs  # noqa: E402
+from models.discriminators import PARTS, Discriminator2D, Discriminator3D  # noqa: E402
 from models.poseaug import diff_loss, discriminator_loss, feedback_loss, in_view  # noqa: E402
 
 SYNTHETIC_POSES = 300_000
@@ -54,7 +54,10 @@ class Textbook3D(nn.Module):
     def forward(self, poses: Tensor) -> Tensor:
         bones, scores = unit_bones(bone_vectors(poses)), []
         for path, part in zip(self.paths, PARTS.values(), strict=True):
-            a = F.leaky_relu(path.kcs_layer_1(kcs(bones, part).flatten(1)))
+            inside = torch.zeros(bones.shape[1], 1, device=bones.device)
+            inside[list(part)] = 1
+            psi = (bones * inside) @ (bones * inside).mT
+            a = F.leaky_relu(path.kcs_layer_1(psi.flatten(1)))
             b = path.kcs_layer_3(F.leaky_relu(path.kcs_layer_2(a))) + a
             scores.append(path.layer_pred(F.leaky_relu(path.layer_last(b))))
         return torch.cat(scores, dim=1)
