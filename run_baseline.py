@@ -138,7 +138,8 @@ def main() -> None:
     table = poseaug.action_table(model, test, run, args.flip_test) if args.action_wise else ""
     if run.is_main:
         log.plot(folder / "curves.png")
-        print(table)
+        if table:
+            print(table)
         print(f"best {test.name} MPJPE {best:.1f} mm; {poseaug.what_was_scored(args, test, cross)}")
         print(f"results in {folder}")
 
