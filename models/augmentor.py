@@ -16,7 +16,7 @@ from common.bones import bone_lengths, bone_vectors, pose_from_bones
 from common.errors import InputError
 from common.rotation import so3_exp_exact
 from common.skeleton import H36M_16
-from models.functional import centre, full_precision, no_autocast
+from models.functional import centre, full_precision, kaiming_linears, no_autocast
 
 NOISE = 48  # channels of the noise that each trunk gets
 WIDTH = 256
@@ -144,9 +144,7 @@ class Augmentor(nn.Module):
         self.BAprocess = BoneAngle(3 * joints + NOISE, bones)
         self.BLprocess = BoneLength(3 * joints + bones + NOISE, tanh_limit)
         self.RTprocess = RigidMotion(3 * joints + NOISE)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.kaiming_normal_(module.weight)
+        kaiming_linears(self)
 
     def forward(self, poses: Tensor, noise: Sequence[Tensor]) -> AugmentedPoses:
         """poses: (B, 16, 3), camera frame, metres; noise: four of (B, 48), for BA, BL, R and T (`draw_noise`)."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.bones import bone_vectors, unit_bones
-from models.functional import full_precision, no_autocast
+from models.functional import full_precision, kaiming_linears, no_autocast
 
 # Bones of each part, in the order of the scores. "left" and "right" leg are the published names: bones 0 to 2 are the
 # right leg's.
@@ -73,7 +73,7 @@ class Discriminator3D(nn.Module):
         first, second = zip(*sum(pairs, ()), strict=True)
         self.register_buffer("first", _selection(first), persistent=False)
         self.register_buffer("second", _selection(second), persistent=False)
-        _kaiming(self)
+        kaiming_linears(self)
 
     def forward(self, poses: Tensor) -> Tensor:
         with no_autocast(poses):
@@ -101,7 +101,7 @@ class Discriminator2D(nn.Module):
         self.pose_layer_4 = nn.Linear(width, width)
         self.layer_last = nn.Linear(width, width)
         self.layer_pred = nn.Linear(width, 1)
-        _kaiming(self)
+        kaiming_linears(self)
 
     def forward(self, keypoints: Tensor) -> Tensor:
         first = F.leaky_relu(self.pose_layer_1(keypoints.flatten(1)), inplace=True)
@@ -125,9 +125,3 @@ def _selection(bones: tuple[int, ...]) -> Tensor:
         for axis in range(3):
             matrix[bone, axis, axis, place] = 1
     return matrix.view(BONES * 3, 3 * len(bones))
-
-
-def _kaiming(model: nn.Module) -> None:
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.kaiming_normal_(module.weight)

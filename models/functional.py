@@ -1,7 +1,7 @@
 """Small tensor functions that the networks and their losses share."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def centre(points: Tensor) -> Tensor:
@@ -28,3 +28,10 @@ def full_precision(x: Tensor) -> Tensor:
 def no_autocast(like: Tensor) -> torch.autocast:
     """Context without autocast on the tensor's device: heads, geometry and losses keep their precision under --amp."""
     return torch.autocast(like.device.type, enabled=False)
+
+
+def kaiming_linears(model: nn.Module) -> None:
+    """Kaiming-normal weights in every linear layer, as PoseAug starts its networks; biases stay torch's."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.kaiming_normal_(module.weight)

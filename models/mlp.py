@@ -5,7 +5,7 @@ yet Effective Baseline for 3D Human Pose Estimation", ICCV 2017), as PoseAug tra
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.functional import full_precision, no_autocast
+from models.functional import full_precision, kaiming_linears, no_autocast
 from models.fused import norm_relu_dropout
 
 
@@ -42,9 +42,7 @@ class MLP(nn.Module):
         self.batch_norm1 = nn.BatchNorm1d(width)
         self.linear_stages = nn.ModuleList(Stage(width, dropout) for _ in range(stages))
         self.w2 = nn.Linear(width, 3 * (joints - 1))
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.kaiming_normal_(module.weight)
+        kaiming_linears(self)
 
     def forward(self, keypoints: Tensor) -> Tensor:
         """keypoints: (B, J, 2) or (B, 2 J), screen-normalised -> pose (B, J, 3), metres, joint 0 at the origin."""

@@ -1,10 +1,12 @@
 """Shared by the tests: running a script inside this process or in one of its own, and skipping GPU tests."""
 
+import csv
 import os
 import runpy
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,6 +71,27 @@ def run_command(words: list[str], folder: Path, timeout: float = 300) -> Outcome
     """Run a command line in `folder`."""
     done = subprocess.run(words, cwd=folder, env=one_thread(), capture_output=True, text=True, timeout=timeout)
     return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def interrupt(words: list[str], folder: Path, after: str) -> str:
+    """Run a command until a line that begins with `after`, press Ctrl-C, and return what it says on stderr."""
+    process = subprocess.Popen(
+        words, cwd=folder, env=one_thread() | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not process.stdout.readline().startswith(after):
+        assert process.poll() is None, process.stderr.read()
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "--resume" in err, err
+    return err
+
+
+def metric_rows(run: str | Path) -> list[dict[str, float]]:
+    """The rows of a run's metrics.csv; empty cells are left out."""
+    with open(Path(run) / "metrics.csv", newline="") as file:
+        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
 def assert_refused(outcome: Outcome, *parts: str) -> None:

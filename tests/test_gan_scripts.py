@@ -1,11 +1,7 @@
 """train_gan.py and test_gan.py on tiny data: both methods, supervised, resume, several processes, published files."""
 
-import csv
 import json
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +12,7 @@ import models
 from common import checkpoint, gan
 from common.npz import save_npz
 from models import gan_losses
-from tests.conftest import assert_refused, command, one_thread, run_command
+from tests.conftest import assert_refused, command, interrupt, metric_rows, run_command
 from tests.tiny_dataset import write_tiny_dataset
 
 TINY = ("--data-dir", ".", "--dataset", "tiny", "--device", "cpu", "--batch_size", 32)
@@ -40,11 +36,6 @@ def here(folder, monkeypatch):
     return folder
 
 
-def rows(run: Path) -> list[dict[str, float]]:
-    with open(Path(run) / "metrics.csv", newline="") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-
-
 @pytest.mark.parametrize(
     ("options", "column"),
     [
@@ -58,12 +49,12 @@ def test_methods_train_and_score(here, script, options, column):
     name = "_".join(map(str, options)).replace("-", "")
     done = script("train_gan.py", *TINY, *options, "-e", 2, "-c", name)
     assert done.status == 0, done.err
-    first, second = rows(name)
+    first, second = metric_rows(name)
     assert second[column] < first[column]
     assert second["val_p_mpjpe"] <= second["val_n_mpjpe"] + 1e-6
     done = script("test_gan.py", *TINY[:6], "--ckpt", f"{name}/best-model.ckpt")
     assert done.status == 0, done.err
-    best = min(row["val_mpjpe"] for row in rows(name))
+    best = min(row["val_mpjpe"] for row in metric_rows(name))
     results = json.loads((here / name / "best-model_tiny_gt/results.json").read_text())["results"]
     (network,) = results.keys() - {"all depths zero", "mean training pose"}
     overall = results[network]["overall"]["mean over frames"]
@@ -72,7 +63,7 @@ def test_methods_train_and_score(here, script, options, column):
 
 
 def test_chen_uses_frames_and_cycle(here):
-    (row,) = rows("trained")
+    (row,) = metric_rows("trained")
     assert row["temporal"] > 0 and row["loss_2d"] > 0 and row["loss_3d"] > 0 and 0 <= row["accuracy"] <= 1
     saved = checkpoint.load("trained/best-model.ckpt")
     assert any(name.startswith("dis_temporal.") for name in saved["state_dict"])
@@ -81,33 +72,24 @@ def test_chen_uses_frames_and_cycle(here):
 def test_without_3d_the_self_consistency_is_the_score(here, script):
     done = script("train_gan.py", "--data-dir", ".", "--device", "cpu", "--batch_size", 32, "-e", 1, "-c", "mpii")
     assert done.status == 0, done.err
-    assert "val_mpjpe" not in rows("mpii")[0] and "self-consistency" in done.out.splitlines()[-1]
+    assert "val_mpjpe" not in metric_rows("mpii")[0] and "self-consistency" in done.out.splitlines()[-1]
     assert "mpii 54" in done.out  # the published 90 %
 
 
 def test_joined_sets_are_scored_on_the_one_with_3d(here, script):
     done = script("train_gan.py", *TINY[:2], "--dataset", "mpii,tiny", *TINY[4:], "-e", 1, "-c", "joined")
     assert done.status == 0, done.err
-    assert "mpii 54, tiny 80" in done.out and rows("joined")[0]["val_mpjpe"] > 0
+    assert "mpii 54, tiny 80" in done.out and metric_rows("joined")[0]["val_mpjpe"] > 0
 
 
 @pytest.mark.parametrize("method", ["chen", "kudo"])
 def test_interrupted_run_resumes_as_if_never_stopped(folder, method):
     options = (*TINY[:-1], 16, "-e", 4, "--method", method, "--use_heuristic_loss")
     assert run_command(command("train_gan.py", *options, "-c", f"whole_{method}"), folder).status == 0
-    process = subprocess.Popen(
-        command("train_gan.py", *options, "-c", f"parts_{method}"), cwd=folder,
-        env=one_thread() | {"PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    while not process.stdout.readline().startswith("[1]"):
-        assert process.poll() is None, process.stderr.read()
-    time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and "--resume" in err, err
+    interrupt(command("train_gan.py", *options, "-c", f"parts_{method}"), folder, "[1]")
     done = run_command(command("train_gan.py", *options, "-c", f"parts_{method}", "-r", f"parts_{method}"), folder)
     assert done.status == 0, done.err
-    assert rows(folder / f"parts_{method}") == rows(folder / f"whole_{method}")
+    assert metric_rows(folder / f"parts_{method}") == metric_rows(folder / f"whole_{method}")
     first, second = (checkpoint.load(folder / f"{run}_{method}/last.ckpt")["state_dict"] for run in ("parts", "whole"))
     assert all(torch.equal(first[name], second[name]) for name in first | second)
 
@@ -120,7 +102,7 @@ def test_two_processes_train_as_one(folder):
         words = [*launch, *command("train_gan.py", *options, "-c", name)[bool(launch) :]]
         done = run_command(words, folder)
         assert done.status == 0, done.err
-    (one,), (two,) = rows(folder / "one"), rows(folder / "two")
+    (one,), (two,) = metric_rows(folder / "one"), metric_rows(folder / "two")
     assert two == pytest.approx(one, rel=2e-3)
 
 

@@ -1,14 +1,10 @@
 """The four ITES scripts on tiny data: the published commands, exact resume, several processes, bad input."""
 
-import csv
 import json
 import os
 import shlex
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +12,7 @@ import torch
 from PIL import Image
 
 from common import checkpoint
-from tests.conftest import assert_refused, command, one_thread, run_command
+from tests.conftest import assert_refused, command, interrupt, metric_rows, run_command
 from tests.tiny_dataset import write_tiny_dataset
 
 TINY = ("--data-dir", ".", "-d", "tiny", "-k", "gt", "--device", "cpu")
@@ -38,12 +34,6 @@ def tiny(tmp_path_factory) -> Path:
 def in_tiny(tiny, monkeypatch):
     monkeypatch.chdir(tiny)
     return tiny
-
-
-def losses(folder: Path) -> list[dict[str, float]]:
-    """The rows of metrics.csv."""
-    with open(folder / "metrics.csv", newline="") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
 def assert_same_weights(a: Path, b: Path) -> None:
@@ -91,7 +81,7 @@ def test_published_commands_follow_one_another(tmp_path):
 
 def test_training_lowers_the_losses(in_tiny, script):
     """Stage 2 on top of the tiny teacher; both stages learn."""
-    first, second = losses(in_tiny / "teacher")
+    first, second = metric_rows(in_tiny / "teacher")
     assert second["reprojection x 1000"] < first["reprojection x 1000"]
     options = (
         *TINY,
@@ -105,7 +95,7 @@ def test_training_lowers_the_losses(in_tiny, script):
         "teacher/ckpt_teacher.bin",
     )
     assert script("train_student.py", *options, "-c", "student").status == 0
-    rows = losses(in_tiny / "student")
+    rows = metric_rows(in_tiny / "student")
     assert rows[-1]["depth x 1000"] < rows[0]["depth x 1000"]
     assert rows[-1]["total x 1000"] == pytest.approx(
         5 * rows[-1]["depth x 1000"] + rows[-1]["reconstruction x 1000"], rel=1e-5
@@ -115,7 +105,7 @@ def test_training_lowers_the_losses(in_tiny, script):
 def test_learning_rate_halves_on_schedule_and_the_checkpoint_holds_the_next_rate(in_tiny, script):
     options = (*TINY, *SMALL_TEACHER, "-e", 3, "-decay", 2, "--no-eval", "-c", "decay")
     assert script("train_teacher.py", *options).status == 0
-    assert [row["lr"] for row in losses(in_tiny / "decay")] == [0.001, 0.001, 0.0005]
+    assert [row["lr"] for row in metric_rows(in_tiny / "decay")] == [0.001, 0.001, 0.0005]
     assert checkpoint.load("decay/tea_model_epoch_2.bin")["lr"] == 0.0005
 
 
@@ -123,7 +113,7 @@ def test_same_seed_same_numbers_and_another_seed_others(in_tiny, script):
     for folder, seed in (("a", 3), ("b", 3), ("c", 4)):
         assert script("train_teacher.py", *TINY, *SMALL_TEACHER, "-e", 1, "--seed", seed, "-c", folder).status == 0
     assert_same_weights(in_tiny / "a/ckpt_teacher.bin", in_tiny / "b/ckpt_teacher.bin")
-    assert losses(in_tiny / "a") != losses(in_tiny / "c")
+    assert metric_rows(in_tiny / "a") != metric_rows(in_tiny / "c")
 
 
 @pytest.mark.parametrize("stage", ["teacher", "student"])
@@ -133,16 +123,7 @@ def test_interrupted_run_resumes_as_if_never_stopped(tiny, stage):
     options += ("--teacher_checkpoint", "teacher/ckpt_teacher.bin")
     name = f"train_{stage}.py"
     assert run_command(command(name, *options, "-c", f"whole_{stage}"), tiny).status == 0
-    process = subprocess.Popen(
-        command(name, *options, "-c", f"parts_{stage}"), cwd=tiny, env=one_thread() | {"PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    while not process.stdout.readline().startswith("[2]"):
-        assert process.poll() is None, process.stderr.read()
-    time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    err = interrupt(command(name, *options, "-c", f"parts_{stage}"), tiny, "[2]")
     assert err.count("\n") == 1 and "--resume last.bin" in err
     stopped = checkpoint.load(tiny / f"parts_{stage}/last.bin")
     assert stopped["epoch"] in (2, 3, 4) and stopped["step"] > 0
@@ -182,7 +163,7 @@ def test_two_processes_train_as_one(tiny, stage):
     done = run_command(words, tiny)
     assert done.status == 0, done.err
     assert done.out.count("[1] time") == 1  # rank 0 alone speaks
-    (one,), (two,) = losses(tiny / f"one_{stage}"), losses(tiny / f"two_{stage}")
+    (one,), (two,) = metric_rows(tiny / f"one_{stage}"), metric_rows(tiny / f"two_{stage}")
     for column in one:
         # losses are x 1000; errors come after all steps, when rounding has grown
         tolerance = {"abs": 0.5} if "MPJPE" in column else {"rel": 1e-5, "abs": 1e-2}
@@ -192,7 +173,7 @@ def test_two_processes_train_as_one(tiny, stage):
 def test_bf16_training_stays_near_float32(in_tiny, script):
     for folder, extra in (("fp32", ()), ("bf16", ("--amp",))):
         assert script("train_teacher.py", *TINY, *SMALL_TEACHER, "-e", 2, "-c", folder, *extra).status == 0
-    fp32, bf16 = losses(in_tiny / "fp32")[-1], losses(in_tiny / "bf16")[-1]
+    fp32, bf16 = metric_rows(in_tiny / "fp32")[-1], metric_rows(in_tiny / "bf16")[-1]
     assert bf16["reprojection x 1000"] == pytest.approx(fp32["reprojection x 1000"], rel=0.05)
     assert bf16 != fp32
 
@@ -231,7 +212,9 @@ def test_cuda_graph_trains_as_the_plain_step_does(in_tiny, script, stage):
     options += ("--teacher_checkpoint", "teacher/ckpt_teacher.bin")
     for folder, extra in (("graph", ()), ("plain", ("--no_cuda_graphs",)), ("bf16", ("--amp",))):
         assert script(f"train_{stage}.py", *options, *extra, "-c", f"{folder}_{stage}").status == 0
-    for graph, plain in zip(losses(in_tiny / f"graph_{stage}"), losses(in_tiny / f"plain_{stage}"), strict=True):
+    for graph, plain in zip(
+        metric_rows(in_tiny / f"graph_{stage}"), metric_rows(in_tiny / f"plain_{stage}"), strict=True
+    ):
         assert graph == pytest.approx(plain, rel=1e-3)
 
 
@@ -262,7 +245,7 @@ def test_config_file_sets_options_and_the_command_line_wins(in_tiny, script):
     assert script("train_teacher.py", "--config", "run.yaml", "-e", "1", "-c", "configured").status == 0
     config = Path("configured/config.yaml").read_text()
     assert "epochs: 1\n" in config and "n_layers: 1\n" in config
-    assert len(losses(in_tiny / "configured")) == 1
+    assert len(metric_rows(in_tiny / "configured")) == 1
 
 
 @pytest.mark.parametrize("name", ["train_teacher.py", "train_student.py"])

@@ -1,13 +1,9 @@
 """PoseAug's scripts on tiny data: published commands, resume, several processes, bad input."""
 
-import csv
 import json
 import shlex
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +13,7 @@ from PIL import Image
 
 from common import checkpoint
 from common.npz import load_npz, save_npz
-from tests.conftest import assert_refused, command, one_thread, run_command
+from tests.conftest import assert_refused, command, interrupt, metric_rows, run_command
 from tests.tiny_dataset import write_tiny_dataset
 
 KEYPOINTS = ("gt", "cpn_ft_h36m_dbb", "detectron_ft_h36m", "hr")
@@ -67,11 +63,6 @@ def run_of(folder: Path, lifter: str = "mlp", keypoints: str = "gt") -> Path:
     return run
 
 
-def rows(run: Path) -> list[dict[str, float]]:
-    with open(run / "metrics.csv", newline="") as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-
-
 def same(a, b) -> bool:
     """Whether two nested states are equal, bit for bit."""
     if isinstance(a, torch.Tensor):
@@ -107,8 +98,8 @@ def test_published_commands(tmp_path, script, monkeypatch, folder, lifter, keypo
     assert checkpoint.load(baseline / "ckpt_best.pth.tar").keys() == {"state_dict", "epoch"}
     poseaug = run_of("checkpoint/poseaug", lifter, keypoints)
     assert checkpoint.load(poseaug / "ckpt_best_dhp_p1.pth.tar").keys() == {"model_pos", "epoch"}
-    start, end = rows(poseaug)
-    (trained,) = rows(baseline)
+    start, end = metric_rows(poseaug)
+    (trained,) = metric_rows(baseline)
     assert start["error_h36m_p1"] == pytest.approx(trained["error_h36m_p1"], abs=1e-3)  # it begins where that ended
     assert end["error_h36m_p1"] != start["error_h36m_p1"]
     options = [f"--posenet_name {lifter}", f"--keypoints {keypoints}", "--stages 2" if lifter == "mlp" else ""]
@@ -137,7 +128,7 @@ def test_log_has_the_published_columns(folder):
     assert options.startswith("Namespace(")
     assert header == "epoch\tlr\tloss_train\terror_h36m_p1\terror_h36m_p2\terror_3dhp_p1\terror_3dhp_p2"
     values = [float(cell) for cell in second.split("\t")]
-    assert values[0] == 2 and values[2] == pytest.approx(rows(run)[1]["loss_train"], abs=1e-6)
+    assert values[0] == 2 and values[2] == pytest.approx(metric_rows(run)[1]["loss_train"], abs=1e-6)
     assert float(first.split("\t")[2]) > values[2]  # it learns
     for name in ("config.yaml", "last.pth.tar", "curves.png"):
         assert (run / name).stat().st_size > 0
@@ -180,7 +171,7 @@ def test_warm_up_keeps_the_start_and_trains_the_augmentor_alone(here, script):
         "warm",
     )
     assert script("run_poseaug.py", *options).status == 0
-    start, warm, trained = rows(run_of("warm"))
+    start, warm, trained = metric_rows(run_of("warm"))
     assert warm["error_h36m_p1"] == start["error_h36m_p1"] and "loss_real" not in warm
     assert trained["error_h36m_p1"] != start["error_h36m_p1"] and trained["loss_made"] > 0
     assert [row["lr"] for row in (warm, trained)] == pytest.approx([1e-4 * 2 / 3, 1e-4 / 3])
@@ -199,7 +190,7 @@ def test_temporal_videopose_trains_and_scores(here, script, causal):
     run = run_of(folder, "videopose")
     done = script("run_evaluate.py", *lifter, "--evaluate", run / "ckpt_best.pth.tar")
     assert done.status == 0, done.err
-    assert f"average: {rows(run)[0]['error_h36m_p1']:.2f} (mm)" in done.out.splitlines()[0]
+    assert f"average: {metric_rows(run)[0]['error_h36m_p1']:.2f} (mm)" in done.out.splitlines()[0]
 
 
 def test_actions_are_exact_and_frames_can_be_left_out(here, script):
@@ -214,7 +205,7 @@ def test_without_cross_data_it_goes_on_and_says_so(tmp_path, folder, monkeypatch
     options = (*MLP, "--data-dir", folder / "data", "--epochs", 1)
     done = script("run_baseline.py", *options, "--checkpoint", "alone")
     assert done.status == 0 and "no cross-data scores" in caplog.text
-    assert "error_3dhp_p1" not in rows(run_of("alone"))[0]
+    assert "error_3dhp_p1" not in metric_rows(run_of("alone"))[0]
     done = script(
         "run_poseaug.py", *options, "--pretrain", folder / "base.pth.tar", "--warmup", 0, "--checkpoint", "aug"
     )
@@ -254,20 +245,6 @@ def test_interrupted_poseaug_resumes_as_if_never_stopped(folder):
         assert same(first[name], second[name]), name
 
 
-def interrupt(words: list[str], folder: Path, after: str) -> None:
-    """Run a command until it prints a line that begins with `after`, and then press Ctrl-C."""
-    process = subprocess.Popen(
-        words, cwd=folder, env=one_thread() | {"PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    while not process.stdout.readline().startswith(after):
-        assert process.poll() is None, process.stderr.read()
-    time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and "--resume" in err, err
-
-
 @pytest.mark.parametrize("name", ["run_baseline.py", "run_poseaug.py"])
 def test_two_processes_train_as_one(folder, name):
     options = (*MLP, "--epochs", 2, "--batch_size", 31, "--pretrain", "base.pth.tar")
@@ -278,7 +255,7 @@ def test_two_processes_train_as_one(folder, name):
         done = run_command(words, folder)
         assert done.status == 0, done.err
     assert done.out.count("[1]") == 1  # rank 0 alone speaks
-    for one, two in zip(*(rows(run_of(folder / f"{count}_{name}")) for count in ("one", "two")), strict=True):
+    for one, two in zip(*(metric_rows(run_of(folder / f"{count}_{name}")) for count in ("one", "two")), strict=True):
         assert two == pytest.approx(one, rel=2e-3)
 
 
@@ -286,7 +263,7 @@ def test_same_seed_same_numbers(here, script):
     for run, seed in (("a", 3), ("b", 3), ("c", 4)):
         options = (*MLP, "--pretrain", "base.pth.tar", "--epochs", 1, "--warmup", 0, "--random_seed", seed)
         assert script("run_poseaug.py", *options, "--viz_every", 0, "--checkpoint", run).status == 0
-    assert rows(run_of("a")) == rows(run_of("b")) != rows(run_of("c"))
+    assert metric_rows(run_of("a")) == metric_rows(run_of("b")) != metric_rows(run_of("c"))
 
 
 @pytest.mark.gpu
@@ -296,7 +273,7 @@ def test_cuda_graph_trains_as_the_plain_step_does(here, script, name):
     options = options if name == "run_baseline.py" else (*options, "--warmup", 0)
     for run, extra in (("graph", ()), ("plain", ("--no_cuda_graphs",))):
         assert script(name, *options, *extra, "--checkpoint", f"{run}_{name}").status == 0
-    for graph, plain in zip(*(rows(run_of(f"{run}_{name}")) for run in ("graph", "plain")), strict=True):
+    for graph, plain in zip(*(metric_rows(run_of(f"{run}_{name}")) for run in ("graph", "plain")), strict=True):
         assert graph == pytest.approx(plain, rel=1e-2)
 
 
@@ -366,4 +343,4 @@ def test_a_last_batch_of_one_pose_joins_the_one_before(here, script):
     )
     done = script("run_poseaug.py", *options, "--viz_every", 0)
     assert done.status == 0, done.err
-    assert len(rows(run_of("rest"))) == 2
+    assert len(metric_rows(run_of("rest"))) == 2
