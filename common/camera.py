@@ -16,6 +16,7 @@ from torch import Tensor
 from common.rotation import quaternion_inverse, quaternion_rotate
 
 H36M_CALIBRATION = Path(__file__).with_name("h36m_cameras.json")
+NEAREST = 1e-12  # metres: a smaller depth has no quotient worth the name
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def project(points: Tensor, intrinsics: Tensor) -> Tensor:
     1 + k1 r^2 + k2 r^4 + k3 r^6 + p1 x + p2 y scales the point, and p * r^2 is added.
     """
     focal, centre, radial, tangential = intrinsics.split((2, 2, 3, 2), -1)
-    xy = (points[..., :2] / points[..., 2:]).clamp(-1, 1)
+    xy = _slopes(points)
     r2 = (xy * xy).sum(-1, keepdim=True)
     k1, k2, k3 = radial.split(1, -1)
     scale = 1 + r2 * (k1 + r2 * (k2 + r2 * k3)) + (tangential * xy).sum(-1, keepdim=True)
@@ -100,7 +101,18 @@ def project(points: Tensor, intrinsics: Tensor) -> Tensor:
 
 def project_linear(points: Tensor, intrinsics: Tensor) -> Tensor:
     """As `project`, without lens distortion."""
-    return intrinsics[..., :2] * (points[..., :2] / points[..., 2:]).clamp(-1, 1) + intrinsics[..., 2:4]
+    return intrinsics[..., :2] * _slopes(points) + intrinsics[..., 2:4]
+
+
+def _slopes(points: Tensor) -> Tensor:
+    """X/Z and Y/Z within [-1, 1], (..., 3) -> (..., 2).
+
+    PoseAug moves people as near to the camera as it likes. Against the published form, a depth of (almost) zero gives
+    no infinite quotient, whose gradient would be NaN.
+    """
+    depth = points[..., 2:]
+    depth = torch.where(depth.abs() < NEAREST, NEAREST, depth)
+    return (points[..., :2] / depth).clamp(-1, 1)
 
 
 def normalize_screen(pixels: Tensor, width: float, height: float) -> Tensor:

@@ -73,6 +73,16 @@ def test_projection_clamps_points_beyond_45_degrees():
     torch.testing.assert_close(camera.project(torch.tensor([5.0, -9, 2]), intrinsics), torch.tensor([1.0, -1]))
 
 
+@pytest.mark.parametrize("depth", [0.0, -0.0, 1e-30, -1e-25, 1e-11])
+def test_projection_of_a_point_in_the_camera_has_a_finite_gradient(depth):
+    point = torch.tensor([[0.3, -0.2, depth], [0.0, 0.0, depth]], requires_grad=True)
+    for form in (camera.project, camera.project_linear):
+        image = form(point, torch.tensor([2.0, 2, 0.1, 0.2, 0, 0, 0, 0, 0]))
+        (gradient,) = torch.autograd.grad(image.sum(), point)
+        assert image.isfinite().all() and gradient.isfinite().all()
+        torch.testing.assert_close(image[1], torch.tensor([0.1, 0.2]))
+
+
 def test_intrinsics_agree_between_units():
     view = camera.h36m_cameras()["S1"][0]
     points = torch.rand(9, 3) + torch.tensor([-0.5, -0.5, 4])
