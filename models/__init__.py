@@ -10,7 +10,9 @@ from torch import nn
 from common.errors import InputError
 from models.gan_lifter import gan_discriminator, gan_lifter, kudo_discriminator, kudo_generator
 from models.gcn import GCN
+from models.hourglass import StackedHourglass
 from models.mlp import MLP
+from models.pose_resnet import PoseResNet
 from models.stgcn import STGCN
 from models.student import Student
 from models.teacher import Teacher
@@ -20,9 +22,11 @@ REGISTRY: dict[str, Callable[..., nn.Module]] = {
     "gan_discriminator": gan_discriminator,
     "gan_lifter": gan_lifter,
     "gcn": GCN,
+    "hourglass": StackedHourglass,
     "kudo_discriminator": kudo_discriminator,
     "kudo_generator": kudo_generator,
     "mlp": MLP,
+    "pose_resnet": PoseResNet,
     "stgcn": STGCN,
     "student": Student,
     "teacher": Teacher,

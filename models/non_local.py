@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.fused import keep_above
 from models.pointwise import Pointwise
 
 
@@ -36,11 +37,12 @@ class NonLocal(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: (J, B, C) -> (J, B, C), to be added to x."""
         theta_weight, phi_weight = self.concat_project[0].matrix[0].chunk(2)
-        paired = x[: len(x) // 2 * 2]
         # w . [theta_i, phi_j] = a_i + b_j, and a_i is linear in x_i: theta itself is never needed.
         a = x @ (theta_weight @ self.theta.matrix) + self.theta.bias @ theta_weight
-        b = max_pool_nodes(self.phi(paired)) @ phi_weight
-        g = max_pool_nodes(self.g(paired))
+        phi_g = x @ torch.cat((self.phi[0].matrix, self.g[0].matrix)).t()
+        phi_g = max_pool_nodes(phi_g) + torch.cat((self.phi[0].bias, self.g[0].bias))
+        phi, g = phi_g.chunk(2, dim=-1)
+        b = phi @ phi_weight
         f = F.relu(a.t().contiguous()[:, :, None] + b.t().contiguous()[:, None, :]) / len(b)
         y = torch.bmm(f, g.transpose(0, 1))
         return self.W(y.flatten(0, 1)).unflatten(0, y.shape[:2]).transpose(0, 1)
@@ -59,7 +61,36 @@ class GraphNonLocal(nn.Module):
 
 
 def max_pool_nodes(x: Tensor) -> Tensor:
-    """x: (2K, B, C) -> (K, B, C), the maximum of nodes 0 and 1, 2 and 3, and so on."""
-    first, second = x.unflatten(0, (-1, 2)).unbind(1)
-    # Unlike torch.maximum this gives the gradient of a tie to the first, as max pooling does, and it is cheaper.
-    return torch.where(first >= second, first, second)
+    """x: (J, B, C) -> (J // 2, B, C), the maximum of nodes 0 and 1, 2 and 3, and so on; a tie's gradient goes to the
+    first, as in max pooling.
+    """
+    if torch.compiler.is_compiling():
+        first, second = _pairs(x)
+        return torch.where(first >= second, first, second)
+    return _MaxPoolNodes.apply(x)
+
+
+def _pairs(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x: (J, B, C) -> the first and the second of each pair of nodes, (J // 2, B, C) each."""
+    return x[: len(x) // 2 * 2].unflatten(0, (-1, 2)).unbind(1)
+
+
+class _MaxPoolNodes(torch.autograd.Function):
+    """`max_pool_nodes` without choices, which take several times as long on a CPU."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return torch.maximum(*_pairs(x))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        """The gradient of x."""
+        (x,) = ctx.saved_tensors
+        result = torch.empty_like(x)
+        result[len(x) // 2 * 2 :] = 0
+        (x_first, x_second), (first, second) = _pairs(x), _pairs(result)
+        keep_above(gradient, x_second - x_first, 0, out=second)
+        torch.sub(gradient, second, out=first)
+        return result
