@@ -56,12 +56,53 @@ class SemanticGraphConv(nn.Module):
         own = weights.diagonal()
         neighbours = weights - torch.diag(own)
         # Mixing nodes and mixing channels commute: nodes are mixed where there are fewer channels.
-        if self.W.shape[1] < self.W.shape[2]:
+        inside, outside = self.W.shape[1:]
+        if inside < outside:
+            # Each node's own weight goes into its copy of W[0], which is far smaller than x.
             mixed = mix_nodes(neighbours, x) @ self.W[1]
-        else:
-            mixed = mix_nodes(neighbours, x @ self.W[1])
-        # Each node's own weight goes into its copy of W[0], which is far smaller than x.
-        return torch.baddbmm(mixed, x, own[:, None, None] * self.W[0]) + self.bias
+            return torch.baddbmm(mixed, x, _by_columns(own[:, None, None] * self.W[0])) + self.bias
+        if inside > outside or torch.is_autocast_enabled(x.device.type) or torch.compiler.is_compiling():
+            of_own, of_neighbours = (x @ torch.cat((self.W[0], self.W[1]), 1)).chunk(2, 2)
+            return mix_nodes(neighbours, of_neighbours) + own[:, None, None] * of_own + self.bias
+        return _GraphProducts.apply(x, self.W, own, neighbours, self.bias)
+
+
+class _GraphProducts(torch.autograd.Function):
+    """own x W[0] + neighbours x W[1] + bias for x: (J, B, C), own: (J,), neighbours: (J, J), with sums made inside the
+    matrix products, on the way back too.
+    """
+
+    @staticmethod
+    def forward(ctx, x, W, own, neighbours, bias):
+        of_neighbours = x @ W[1]
+        y = torch.empty_like(x)
+        torch.addmm(bias.repeat(x.shape[1]), neighbours, of_neighbours.flatten(1), out=y.flatten(1))
+        torch.baddbmm(y, x, own[:, None, None] * W[0], out=y)
+        ctx.save_for_backward(x, W, own, neighbours, of_neighbours)
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        """The gradients of all five."""
+        x, W, own, neighbours, of_neighbours = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        d_of_neighbours = mix_nodes(neighbours.t(), gradient)
+        d_x = torch.bmm(gradient, (own[:, None, None] * W[0]).transpose(1, 2))
+        rows = d_x.flatten(0, 1)
+        torch.addmm(rows, d_of_neighbours.flatten(0, 1), W[1].t(), out=rows)
+        d_W = torch.empty_like(W)
+        each = torch.bmm(x.transpose(1, 2), gradient)
+        torch.mv(each.permute(1, 2, 0).flatten(0, 1), own, out=d_W[0].view(-1))
+        torch.mm(x.flatten(0, 1).t(), d_of_neighbours.flatten(0, 1), out=d_W[1])
+        d_own = each.flatten(1) @ W[0].flatten()
+        d_neighbours = gradient.flatten(1) @ of_neighbours.flatten(1).t()
+        return d_x, d_W, d_own, d_neighbours, gradient.sum((0, 1))
+
+
+def _by_columns(weights: Tensor) -> Tensor:
+    """(..., in, out), laid out column by column in memory: matrix products on the CPU take a fifth less time."""
+    return weights.transpose(-1, -2).contiguous().transpose(-1, -2)
 
 
 def mix_nodes(weights: Tensor, x: Tensor) -> Tensor:
