@@ -41,6 +41,27 @@ def load_npz(path: str | os.PathLike, required: tuple[str, ...] = ()) -> dict[st
         return {key: _read_member(archive, info, path, key) for key, info in members.items()}
 
 
+def load_pickle(path: str | os.PathLike) -> Any:
+    """Read a pickle file of plain data, as published annotation caches are; nothing in it is executed.
+
+    Dicts, lists, tuples, str, bytes, numbers, None and NumPy arrays of these; pickles of Python 2 load too.
+
+    Raises:
+        InputError: missing, truncated or other file; it names anything that is not plain data.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} {'is no file' if path.exists() else 'does not exist'} (looked for {path.absolute()})")
+    try:
+        with open(path, "rb") as file:
+            return _Plainer(str(path)).plain(_DataUnpickler(file, str(path)).load())
+    except InputError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(f"{path} is truncated, damaged or no pickle ({reason}): fetch or make it again") from error
+
+
 def save_npz(path: str | os.PathLike, compressed: bool = False, **arrays: Any) -> None:
     """Write arrays (or dicts of arrays, stored as object arrays) to `path`, all or nothing.
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.golden import camera, end_to_end, gan, ites, lifters, poseaug
+from tests.golden import camera, encoder_decoder, end_to_end, gan, hourglass, hourglass_data, ites, lifters, poseaug
 from tests.golden.rule import Golden
 
 # file -> (check, input arrays)
@@ -26,7 +26,15 @@ COVERED: dict[str, tuple[Callable[[Golden], None], tuple[str, ...]]] = {
     "poseaug_disc3d": (poseaug.check_disc3d, poseaug.DISC3D_INPUTS),
     "poseaug_ops": (poseaug.check_ops, poseaug.OPS_INPUTS),
     "poseaug_ganstep": (poseaug.check_ganstep, poseaug.GANSTEP_INPUTS),
+    "encdec_model_resnet": (encoder_decoder.check_model, encoder_decoder.MODEL_INPUTS),
+    "encdec_model_unet": (encoder_decoder.check_model, encoder_decoder.MODEL_INPUTS),
+    "encdec_ops": (encoder_decoder.check_ops, encoder_decoder.OPS_INPUTS),
     "gan_lifter": (gan.check, gan.INPUTS),
+    "hg3d_resnet": (hourglass.check_resnet, ()),
+    "hg3d_hourglass": (hourglass.check_hourglass, ()),
+    "hg3d_ops": (hourglass.check_ops, hourglass.OPS_INPUTS),
+    "hg3d_data": (hourglass_data.check_data, hourglass_data.DATA_INPUTS),
+    "hg3d_branch_ops": (hourglass.check_branch_ops, hourglass.BRANCH_INPUTS),
     "ites_poseaug_e2e": (end_to_end.check, end_to_end.INPUTS),
 }
 
