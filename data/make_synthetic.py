@@ -1,6 +1,11 @@
-"""Make the synthetic data set (Human3.6M's file layout) without any download.
+"""Make the synthetic data sets without any download.
 
 python data/make_synthetic.py [--data-dir data] [--seed 0]
+python data/make_synthetic.py --multiview data/multiview [--dataset synthetic] [--size 128] [--frames 200]
+
+The first line makes the motion, in Human3.6M's file layout. The second writes pictures of people in four cameras from
+the motion of any set in that layout, as the folder that the encoder-decoder learns from (`labels.h5` and PNGs); what
+an interrupted run left is kept and finished.
 """
 
 import sys
@@ -8,19 +13,43 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from tqdm import tqdm  # noqa: E402
+
 from common import running  # noqa: E402
+from common.multiview_writer import read_motion, write_multiview  # noqa: E402
 from common.options import Parser, number  # noqa: E402
-from common.synthetic import ensure  # noqa: E402
+from common.synthetic import SUBJECTS, ensure  # noqa: E402
 
 
 def main() -> None:
     parser = Parser(__doc__)
-    parser.add_argument("--data-dir", type=Path, default=Path(__file__).parent, help="where the files go")
+    parser.add_argument("-d", "--data-dir", type=Path, default=Path(__file__).parent, help="where the files go")
     parser.add_argument("--seed", type=number(int, 0), default=0, help="the same seed gives the same files")
+    group = parser.add_argument_group("Multi-view images")
+    group.add_argument("--multiview", type=Path, metavar="DIR", help="write the multi-view images of a set to DIR")
+    group.add_argument("--dataset", default="synthetic", help="set whose motion is shown: data_3d_NAME.npz")
+    group.add_argument("--subjects", default=",".join(SUBJECTS), help="whom to show")
+    group.add_argument("--size", type=number(int, 16), default=128, help="side of the square images, pixels")
+    group.add_argument(
+        "--frames", type=number(int, 1), default=200, help="frames of each subject, in four cameras each"
+    )
+    group.add_argument("--force", action="store_true", help="replace a folder that was made with other options")
     args = parser.parse_args()
-    for path in ensure(args.data_dir, args.seed):
-        print(f"{path}  {path.stat().st_size / 1e6:.0f} MB")
-    print(f"results in {args.data_dir}")
+    if args.multiview is None or args.dataset == "synthetic":
+        for path in ensure(args.data_dir, args.seed):
+            print(f"{path}  {path.stat().st_size / 1e6:.0f} MB")
+    if args.multiview is None:
+        print(f"results in {args.data_dir}")
+        return
+    poses = read_motion(args.data_dir, args.dataset, args.subjects)
+    labels = write_multiview(args.multiview, poses, args.size, args.frames, args.seed, args.force, bar)
+    print(f"{labels}  {labels.stat().st_size / 1e6:.1f} MB")
+    print(f"results in {args.multiview}")
+
+
+def bar(samples, total):
+    """Progress on a terminal."""
+    return tqdm(samples, desc="drawing", total=total, leave=False, disable=not sys.stderr.isatty())
 
 
 if __name__ == "__main__":
