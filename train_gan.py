@@ -23,7 +23,7 @@ from common.errors import InputError
 from common.options import Parser, number
 from common.runlog import RunLog
 from models import gan_losses as losses
-from models.functional import rotate
+from models import gan_step
 from models.gan_predict import lifter_input, predictor
 
 TERMS = ("gen_loss", "adversarial", "loss_2d", "loss_3d", "temporal", "heuristic", "supervised", "dis_loss", "accuracy")
@@ -100,12 +100,6 @@ def main() -> None:
         parts = ", ".join(f"{n} {int((train.source == i).sum()):,}" for i, n in enumerate(train.names))
         print(f"train {len(train):,} 2D poses ({parts}); {args.method}, {args.mode}; device {run.device}", flush=True)
 
-    def judged(judge: torch.nn.Module, fake: Tensor, real: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss for the lifter, loss for the judge, accuracy: one look at each pose."""
-        fake_scores, real_scores = judge(fake), judge(real)
-        scores = losses.accuracy(real_scores, fake_scores)
-        return losses.generator_loss(fake_scores), losses.discriminator_loss(real_scores, fake_scores), scores
-
     def train_step(index: Tensor) -> Tensor:
         """One step of lifter and discriminators on the poses `index` of the global batch."""
         mine = run.shard(index)
@@ -118,49 +112,45 @@ def main() -> None:
             elif args.method == "kudo":
                 theta = 2 * math.pi * torch.rand(len(index), generator=run.generator, device=run.device)
                 depth = lifter(points).float()
-                rivals = [judged(judges[0], losses.kudo_projection(points, depth, run.shard(theta)), points)]
-                total = rivals[0][0]
+                rivals = [gan_step.judged(judges[0], losses.kudo_projection(points, depth, run.shard(theta)), points)]
+                total = rivals[0].generator_loss
             else:
                 turns = run.shard(losses.chen_rotations(len(index), generator=run.generator, device=run.device))
                 cycle = losses.chen_cycle(lambda x: lifter(x).float(), points, turns)
                 depth = cycle.pose[..., 2]
-                rivals = [judged(judges[0], cycle.projected, points)]
+                rivals = [gan_step.judged(judges[0], cycle.projected, points)]
                 terms["loss_2d"], terms["loss_3d"] = losses.consistency_2d(points, cycle), losses.consistency_3d(cycle)
-                total = rivals[0][0] + args.weight_2d * terms["loss_2d"] + args.weight_3d * terms["loss_3d"]
+                total = rivals[0].generator_loss + args.weight_2d * terms["loss_2d"] + args.weight_3d * terms["loss_3d"]
                 if temporal:
                     rivals.append(frames_judged(len(index)))
-                    terms["temporal"] = rivals[1][0]
-                    total = total + args.weight_temporal * rivals[1][0]
+                    terms["temporal"] = rivals[1].generator_loss
+                    total = total + args.weight_temporal * terms["temporal"]
             if args.use_heuristic_loss:
                 terms["heuristic"] = losses.heuristic_loss(points, depth)
                 total = total + args.heuristic_loss_weight * terms["heuristic"]
         weight = run.weight(mine, index)
         for optimizer in adam:
             optimizer.zero_grad()
-        (total * weight).backward(inputs=list(lifter.parameters()), retain_graph=bool(rivals))
-        for judge, (_, loss, _) in zip(judges, rivals, strict=False):
-            (loss * weight).backward(inputs=list(judge.parameters()), retain_graph=True)
+        scaled = [rival._replace(loss=rival.loss * weight) for rival in rivals]
+        gan_step.backward(total * weight, lifter, scaled, judges)
         run.reduce_gradients(lifter, *judges[: len(rivals)])
         terms["gen_loss"] = total
         if not rivals:
             adam[0].step()
-        else:  # the cap without a look at the numbers: a step left out changes nothing
-            rates = [run.average(rival[2] * weight) for rival in rivals]
-            losses.masked_step(adam[0], losses.generator_may_step(rates[0], args.gan_accuracy_cap))
-            for optimizer, rate in zip(adam[1:], rates, strict=False):
-                losses.masked_step(optimizer, losses.discriminator_may_step(rate, args.gan_accuracy_cap))
+        else:
+            gan_step.capped_steps(
+                adam, [run.average(rival.accuracy * weight) for rival in rivals], args.gan_accuracy_cap
+            )
             terms["adversarial"], terms["dis_loss"], terms["accuracy"] = rivals[0]
         return torch.stack([terms[term].detach() for term in TERMS])
 
-    def frames_judged(count: int) -> tuple[Tensor, Tensor, Tensor]:
+    def frames_judged(count: int) -> gan_step.Rival:
         """The temporal discriminator on differences of consecutive frames, a quarter as many as the batch has poses."""
         chosen = torch.randint(len(moving), (max(4, count // 4),), generator=run.generator, device=run.device)
         rows = run.shard(moving[chosen])
         points = keypoints[torch.stack((rows, rows + 1), 1).flatten()]
         turns = run.shard(losses.chen_rotations(len(chosen), generator=run.generator, device=run.device))
-        turned = losses.chen_lift(points, lifter(points).float())
-        seen = losses.chen_project(rotate(turned, losses.for_frames(turns)))
-        return judged(judges[1], losses.frame_difference(seen), losses.frame_difference(points))
+        return gan_step.frames_judged(lambda x: lifter(x).float(), judges[1], points, turns)
 
     train_step = run.accelerate(train_step, *adam)
     steps = run.steps(len(keypoints), args.batch_size)

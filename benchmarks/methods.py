@@ -8,12 +8,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import models
+from benchmarks.gan import TextbookMartinez
 from benchmarks.textbook import TextbookStudent, TextbookTeacher
 from benchmarks.textbook_lifters import TextbookGCN, TextbookMLP, TextbookSTGCN, TextbookVideoPose
 from common import metrics
 from common.camera import unproject
 from common.rotation import ITES_PI, random_rotations
 from models.functional import centre
+from models.gan_losses import chen_lift
 from models.student import student_losses
 from models.teacher import teacher_losses
 
@@ -28,8 +30,8 @@ class Method:
 
     name: str
     textbook: Callable[[], nn.Module]
-    loss: Callable[[nn.Module, tuple[Tensor, ...], Tensor | None], Tensor]
-    textbook_loss: Callable[[nn.Module, tuple[Tensor, ...], Tensor | None], Tensor]
+    loss: Callable[[nn.Module, tuple[Tensor, ...], Tensor | None], Tensor] | None
+    textbook_loss: Callable[[nn.Module, tuple[Tensor, ...], Tensor | None], Tensor] | None
     optimizer: Callable[..., torch.optim.Optimizer]
     predict: Callable[[nn.Module, Tensor], Tensor]
     errors: Callable[[Tensor, Tensor], Tensor]
@@ -147,5 +149,16 @@ METHODS = {
         lifter("videopose", TextbookVideoPose, stages=4, dropout=0.25),
         lifter("gcn", TextbookGCN, stages=4, dropout=0.0),
         lifter("stgcn", TextbookSTGCN, dropout=-1),
+        Method(
+            "gan_lifter",
+            TextbookMartinez,
+            None,  # three networks learn at once: see `benchmarks.gan`
+            None,
+            adam,
+            predict=lambda model, keypoints: chen_lift(keypoints, model(keypoints)),
+            errors=lifter_errors,
+            data=((17, 2, 0.1),),
+            batch_size=4096,
+        ),
     )
 }

@@ -2,6 +2,7 @@
 
     python benchmarks/train_step.py [--methods teacher student] [--device cuda] [--amp] [--compile] [--json FILE]
     python benchmarks/train_step.py --methods mlp videopose gcn stgcn
+    python benchmarks/train_step.py --methods gan_lifter --rounds 3
 
 A step is what the scripts do: shuffled indices, gather from tensors on the device, random rotations, losses,
 backward, optimiser (see `benchmarks.methods`). Two counts of its work: the multiply-adds that our step itself does, and
@@ -25,6 +26,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks import gan  # noqa: E402
 from benchmarks.methods import METHODS, REPLICAS, Method  # noqa: E402
 from common import running  # noqa: E402
 from common.options import Parser, number  # noqa: E402
@@ -93,6 +95,8 @@ def forever(run: running.Run, batch_size: int) -> Iterator[Tensor]:
 
 def make_step(method: Method, model, data: tuple[Tensor, ...], run: running.Run) -> Callable[[Tensor], Tensor]:
     """One training step from the indices of a batch, as the scripts take it."""
+    if method.name == "gan_lifter":
+        return gan.make_step(model, data[0], run)
     optimizer = method.optimizer(model.parameters(), fused=True)
 
     def step(index: Tensor) -> Tensor:
@@ -112,6 +116,8 @@ def make_baseline(
     method: Method, model, data: tuple[Tensor, ...], run: running.Run, batch_size: int
 ) -> Callable[[], object]:
     """The textbook step: single items through a DataLoader, `.item()` for the log, torch's default optimiser."""
+    if method.name == "gan_lifter":
+        return gan.make_baseline(data[0], run, batch_size)
     textbook = method.textbook().to(run.device)
     textbook.load_state_dict(model.state_dict())
     optimizer = method.optimizer(textbook.parameters())
@@ -139,9 +145,11 @@ def step_gflop(loss: Callable[[], Tensor]) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def count_work(name: str, batch_size: int) -> tuple[float, float]:
-    """GFLOP of our step, and of the textbook network's, on the CPU."""
+def count_work(name: str, batch_size: int, run: running.Run) -> tuple[float, float]:
+    """GFLOP of our step, and of the textbook network's."""
     method = METHODS[name]
+    if name == "gan_lifter":
+        return gan.count_work(batch_size, run)
     ours, textbook = method.create(), method.textbook()
     textbook.load_state_dict(ours.state_dict())
     data, rotations = method.tensors(batch_size), method.rotations(batch_size)
@@ -185,7 +193,7 @@ def measure(name: str, args, run: running.Run) -> Result:
             times[key].append(clock(function, repeats))
     model.eval()
     passes = {flag: [clock(lambda f=flag: score(method, model, data, run, f)) for _ in range(2)] for flag in (0, 1)}
-    return summary(name, batch_size, times, count_work(name, batch_size), peak_gflop, passes)
+    return summary(name, batch_size, times, count_work(name, batch_size, run), peak_gflop, passes)
 
 
 def summary(

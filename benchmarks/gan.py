@@ -1,0 +1,131 @@
+"""A training step of Chen's adversarial lifter for `benchmarks.train_step`: ours, and one as it is usually written."""
+
+import itertools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.flop_counter import FlopCounterMode
+
+import models
+from common import running
+from models import gan_losses as losses
+from models import gan_step
+
+CAP = 0.9
+COUNTED = 64  # poses of which the work is counted
+
+
+class TextbookStage(nn.Module):
+    """Two layers and the input."""
+
+    def __init__(self, width: int, dropout: float):
+        super().__init__()
+        self.w1, self.w2 = nn.Linear(width, width), nn.Linear(width, width)
+        self.batch_norm1, self.batch_norm2 = nn.BatchNorm1d(width), nn.BatchNorm1d(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.dropout(F.relu(self.batch_norm1(self.w1(x))))
+        return x + self.dropout(F.relu(self.batch_norm2(self.w2(y))))
+
+
+class TextbookMartinez(nn.Module):
+    """Lifter or discriminator out of torch's own layers."""
+
+    def __init__(self, inputs: int = 34, outputs: int = 17, width: int = 1024, stages: int = 4, dropout: float = 0.5):
+        super().__init__()
+        self.w1, self.w2 = nn.Linear(inputs, width), nn.Linear(width, outputs)
+        self.batch_norm1, self.dropout = nn.BatchNorm1d(width), nn.Dropout(dropout)
+        self.linear_stages = nn.ModuleList(TextbookStage(width, dropout) for _ in range(stages))
+
+    def forward(self, poses: Tensor) -> Tensor:
+        x = self.dropout(F.relu(self.batch_norm1(self.w1(poses.flatten(1)))))
+        for stage in self.linear_stages:
+            x = stage(x)
+        return self.w2(x)
+
+
+def make_step(lifter: nn.Module, keypoints: Tensor, run: running.Run) -> Callable[[Tensor], Tensor]:
+    """One step of `train_gan.py --method chen` with both discriminators, from the indices of a batch."""
+    judges = [run.prepare(models.create("gan_discriminator")).train() for _ in range(2)]
+    adam = [torch.optim.Adam(network.parameters(), 1e-4, fused=True) for network in (lifter, *judges)]
+
+    def step(index: Tensor) -> Tensor:
+        points, moving = keypoints[index], index[: len(index) // 4]
+        turns = losses.chen_rotations(len(index), generator=run.generator, device=run.device)
+        frames = keypoints[torch.stack((moving, (moving + 1) % len(keypoints)), 1).flatten()]
+        frame_turns = losses.chen_rotations(len(moving), generator=run.generator, device=run.device)
+        with run.autocast():
+            cycle = losses.chen_cycle(lambda x: lifter(x).float(), points, turns)
+            rivals = (
+                gan_step.judged(judges[0], cycle.projected, points),
+                gan_step.frames_judged(lambda x: lifter(x).float(), judges[1], frames, frame_turns),
+            )
+            total = rivals[0].generator_loss + rivals[1].generator_loss
+            total = total + losses.CHEN_WEIGHT_2D * losses.consistency_2d(points, cycle)
+            total = total + losses.CHEN_WEIGHT_3D * losses.consistency_3d(cycle)
+        for optimizer in adam:
+            optimizer.zero_grad()
+        gan_step.backward(total, lifter, rivals, judges)
+        gan_step.capped_steps(adam, [rival.accuracy for rival in rivals], CAP)
+        return total.detach()
+
+    return run.accelerate(step, *adam)
+
+
+def make_baseline(keypoints: Tensor, run: running.Run, batch_size: int) -> Callable[[], object]:
+    """The usual step: DataLoader items, a pass of the discriminators for each network's turn, `.item()` for the cap."""
+    lifter, *judges = (
+        net.to(run.device) for net in (TextbookMartinez(), *(TextbookMartinez(34, 1, stages=3) for _ in range(2)))
+    )
+    adam = [torch.optim.Adam(network.parameters(), 1e-4) for network in (lifter, *judges)]
+    pairs = TensorDataset(keypoints[:-1].cpu(), keypoints[1:].cpu())
+    loader = DataLoader(pairs, batch_size, shuffle=True)
+    batches = (batch for _ in itertools.count() for batch in loader if len(batch[0]) == batch_size)
+
+    def step() -> float:
+        points, following = (tensor.to(run.device) for tensor in next(batches))
+        quarter = batch_size // 4
+        frames = torch.stack((points[:quarter], following[:quarter]), 1).flatten(0, 1)
+        turns = losses.chen_rotations(batch_size, device=run.device)
+        frame_turns = losses.for_frames(losses.chen_rotations(quarter, device=run.device))
+        with run.autocast():
+            cycle = losses.chen_cycle(lifter, points, turns)
+            seen = losses.chen_project(losses.chen_lift(frames, lifter(frames)) @ frame_turns)
+            looks = (
+                (judges[0], cycle.projected, points),
+                (judges[1], losses.frame_difference(seen), losses.frame_difference(frames)),
+            )
+            total = losses.CHEN_WEIGHT_2D * losses.consistency_2d(points, cycle)
+            total = total + losses.CHEN_WEIGHT_3D * losses.consistency_3d(cycle)
+            total = total + sum(losses.generator_loss(judge(fake)) for judge, fake, _ in looks)
+        adam[0].zero_grad()
+        total.backward()
+        adam[0].step()
+        for optimizer, (judge, fake, real) in zip(adam[1:], looks, strict=True):
+            with run.autocast():
+                real_scores, fake_scores = judge(real), judge(fake.detach())
+                loss = losses.discriminator_loss(real_scores, fake_scores)
+            optimizer.zero_grad()
+            loss.backward()
+            if losses.accuracy(real_scores, fake_scores).item() <= CAP:
+                optimizer.step()
+        return total.item()
+
+    return step
+
+
+def count_work(batch_size: int, run: running.Run) -> tuple[float, float]:
+    """GFLOP of our step, and of the usual one."""
+    keypoints = 0.1 * torch.randn(2 * COUNTED, 17, 2, device=run.device)
+    ours = make_step(run.prepare(models.create("gan_lifter")).train(), keypoints, run)
+    usual = make_baseline(keypoints, run, COUNTED)
+    found = []
+    for step in (lambda: ours(torch.arange(COUNTED, device=run.device)), usual):
+        with FlopCounterMode(display=False) as counter:
+            step()
+        found.append(counter.get_total_flops() / 1e9 * batch_size / COUNTED)
+    return found[0], found[1]
