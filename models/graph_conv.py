@@ -105,6 +105,36 @@ def _by_columns(weights: Tensor) -> Tensor:
     return weights.transpose(-1, -2).contiguous().transpose(-1, -2)
 
 
+def _by_columns(weights: Tensor) -> Tensor:
+    """(..., in, out), laid out column by column in memory: matrix products on the CPU take a fifth less time."""
+    return weights.transpose(-1, -2).contiguous().transpose(-1, -2)
+
+
+def _by_columns(weights: Tensor) -> Tensor:
+    """(..., in, out), laid out column by column in memory: matrix products on the CPU take a fifth less time."""
+    return weights.transpose(-1, -2).contiguous().transpose(-1, -2)
+
+
+def _by_columns(weights: Tensor) -> Tensor:
+    """(..., in, out), laid out column by column in memory: matrix products on the CPU take a fifth less time."""
+    return weights.transpose(-1, -2).contiguous().transpose(-1, -2)
+
+
+def _by_columns(weights: Tensor) -> Tensor:
+    """(..., in, out), laid out column by column in memory: matrix products on the CPU take a fifth less time."""
+    return weights.transpose(-1, -2).contiguous().transpose(-1, -2)
+
+
+def _by_columns(weights: Tensor) -> Tensor:
+    """(..., in, out), laid out column by column in memory: matrix products on the CPU take a fifth less time."""
+    return weights.transpose(-1, -2).contiguous().transpose(-1, -2)
+
+
+def _by_columns(weights: Tensor) -> Tensor:
+    """(..., in, out), laid out column by column in memory: matrix products on the CPU take a fifth less time."""
+    return weights.transpose(-1, -2).contiguous().transpose(-1, -2)
+
+
 def mix_nodes(weights: Tensor, x: Tensor) -> Tensor:
     """weights: (I, J), x: (J, B, C) -> (I, B, C): every node of the result is a weighted sum of the nodes of x."""
     return (weights @ x.flatten(1)).unflatten(1, x.shape[1:])
