@@ -60,7 +60,7 @@ class SemanticGraphConv(nn.Module):
         if inside < outside:
             # Each node's own weight goes into its copy of W[0], which is far smaller than x.
             mixed = mix_nodes(neighbours, x) @ self.W[1]
-            return torch.baddbmm(mixed, x, _by_columns(own[:, None, None] * self.W[0])) + self.bias
+            return torch.baddbmm(mixed, x, own[:, None, None] * self.W[0]) + self.bias
         if inside > outside or torch.is_autocast_enabled(x.device.type) or torch.compiler.is_compiling():
             of_own, of_neighbours = (x @ torch.cat((self.W[0], self.W[1]), 1)).chunk(2, 2)
             return mix_nodes(neighbours, of_neighbours) + own[:, None, None] * of_own + self.bias
@@ -98,41 +98,6 @@ class _GraphProducts(torch.autograd.Function):
         d_own = each.flatten(1) @ W[0].flatten()
         d_neighbours = gradient.flatten(1) @ of_neighbours.flatten(1).t()
         return d_x, d_W, d_own, d_neighbours, gradient.sum((0, 1))
-
-
-def _by_columns(weights: Tensor) -> Tensor:
-    """(..., in, out), laid out column by column in memory: matrix products on the CPU take a fifth less time."""
-    return weights.transpose(-1, -2).contiguous().transpose(-1, -2)
-
-
-def _by_columns(weights: Tensor) -> Tensor:
-    """(..., in, out), laid out column by column in memory: matrix products on the CPU take a fifth less time."""
-    return weights.transpose(-1, -2).contiguous().transpose(-1, -2)
-
-
-def _by_columns(weights: Tensor) -> Tensor:
-    """(..., in, out), laid out column by column in memory: matrix products on the CPU take a fifth less time."""
-    return weights.transpose(-1, -2).contiguous().transpose(-1, -2)
-
-
-def _by_columns(weights: Tensor) -> Tensor:
-    """(..., in, out), laid out column by column in memory: matrix products on the CPU take a fifth less time."""
-    return weights.transpose(-1, -2).contiguous().transpose(-1, -2)
-
-
-def _by_columns(weights: Tensor) -> Tensor:
-    """(..., in, out), laid out column by column in memory: matrix products on the CPU take a fifth less time."""
-    return weights.transpose(-1, -2).contiguous().transpose(-1, -2)
-
-
-def _by_columns(weights: Tensor) -> Tensor:
-    """(..., in, out), laid out column by column in memory: matrix products on the CPU take a fifth less time."""
-    return weights.transpose(-1, -2).contiguous().transpose(-1, -2)
-
-
-def _by_columns(weights: Tensor) -> Tensor:
-    """(..., in, out), laid out column by column in memory: matrix products on the CPU take a fifth less time."""
-    return weights.transpose(-1, -2).contiguous().transpose(-1, -2)
 
 
 def mix_nodes(weights: Tensor, x: Tensor) -> Tensor:
