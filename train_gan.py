@@ -43,6 +43,8 @@ def options() -> Parser:
     )  # fmt: skip
     method.add_argument("--use_heuristic_loss", action="store_true", help="faces look forward (Kudo)")
     method.add_argument("--heuristic_loss_weight", type=number(float, 0), default=1.0, help="its weight")
+    method.add_argument("--dropout", type=number(float, 0, 1), default=0.5, help="chen: rate in every network")
+    method.add_argument("--no_dis_bn", action="store_true", help="chen: discriminators without batch norm")
     method.add_argument("--use_bn", action="store_true", help="kudo: batch norm")
     method.add_argument("--activate_func", choices=("leaky_relu", "relu"), default="leaky_relu", help="kudo")
     training = parser.add_argument_group("Training")
@@ -85,14 +87,16 @@ def main() -> None:
     moving = (train.last > torch.arange(len(keypoints), device=run.device)).nonzero().squeeze(1)
     temporal = args.method == "chen" and not supervised and args.weight_temporal > 0 and len(moving) > 0
 
-    name, sizes = network(args)
-    lifter = run.prepare(models.create(name, **sizes))
-    judge_name, judge_sizes = ("gan_discriminator", {}) if args.method == "chen" else ("kudo_discriminator", sizes)
-    judges = [run.prepare(models.create(judge_name, **judge_sizes)) for _ in range(1 + temporal)]
+    pose_scale, motion_scale = 1 / keypoints.std(), 1.0  # chen: discriminators see numbers of ordinary size
+    if temporal:
+        motion_scale = 1 / (keypoints[moving + 1] - keypoints[moving]).std()
+    lifter, *judges = (run.prepare(models.create(name, **sizes)) for name, sizes in networks(args, 1 + temporal))
     adam = [
         torch.optim.Adam(m.parameters(), lr, (args.beta1, 0.999), eps, weight_decay=args.weight_decay, fused=True)
         for m, lr, eps in ((lifter, args.gen_lr, args.gen_eps), *((j, args.dis_lr, args.dis_eps) for j in judges))
     ]
+    if args.method == "chen" and not args.resume:
+        losses.start_flat(lifter.w2)
     saved = resume(args, run, lifter, judges, adam) if args.resume else {}
     finished, first_step, partial, best = (saved.get(key) for key in ("epoch", "step", "losses", "best"))
     log = RunLog(args.checkpoint, args, resume=bool(args.resume))
@@ -118,7 +122,7 @@ def main() -> None:
                 turns = run.shard(losses.chen_rotations(len(index), generator=run.generator, device=run.device))
                 cycle = losses.chen_cycle(lambda x: lifter(x).float(), points, turns)
                 depth = cycle.pose[..., 2]
-                rivals = [gan_step.judged(judges[0], cycle.projected, points)]
+                rivals = [gan_step.judged(judges[0], cycle.projected, points, pose_scale)]
                 terms["loss_2d"], terms["loss_3d"] = losses.consistency_2d(points, cycle), losses.consistency_3d(cycle)
                 total = rivals[0].generator_loss + args.weight_2d * terms["loss_2d"] + args.weight_3d * terms["loss_3d"]
                 if temporal:
@@ -150,7 +154,7 @@ def main() -> None:
         rows = run.shard(moving[chosen])
         points = keypoints[torch.stack((rows, rows + 1), 1).flatten()]
         turns = run.shard(losses.chen_rotations(len(chosen), generator=run.generator, device=run.device))
-        return gan_step.frames_judged(lambda x: lifter(x).float(), judges[1], points, turns)
+        return gan_step.frames_judged(lambda x: lifter(x).float(), judges[1], points, turns, motion_scale)
 
     train_step = run.accelerate(train_step, *adam)
     steps = run.steps(len(keypoints), args.batch_size)
@@ -197,16 +201,18 @@ def main() -> None:
         print(f"best {best:.4g} ({what}); results in {args.checkpoint}")
 
 
-def network(args) -> tuple[str, dict]:
-    """Name and sizes of the lifter."""
-    if args.method == "chen":
-        return "gan_lifter", {}
-    return "kudo_generator", {"batch_norm": args.use_bn, "slope": 0.2 if args.activate_func == "leaky_relu" else 0.0}
+def networks(args, judges: int = 0) -> list[tuple[str, dict]]:
+    """Names and sizes of the lifter and of the discriminators."""
+    if args.method == "kudo":
+        sizes = {"batch_norm": args.use_bn, "slope": 0.2 if args.activate_func == "leaky_relu" else 0.0}
+        return [("kudo_generator", sizes)] + judges * [("kudo_discriminator", sizes)]
+    judge = {"dropout": args.dropout, "batch_norm": not args.no_dis_bn}
+    return [("gan_lifter", {"dropout": args.dropout})] + judges * [("gan_discriminator", judge)]
 
 
 def training_state(args, run, lifter, judges, adam, factor: float) -> dict:
     """A checkpoint: the reproduction's names for both networks, and what an exact resume needs."""
-    name, sizes = network(args)
+    ((name, sizes),) = networks(args)
     parts = {"gen.": lifter, **{f"dis{'_temporal' * i}.": judge for i, judge in enumerate(judges)}}
     weights = {prefix + key: value for prefix, part in parts.items() for key, value in part.state_dict().items()}
     return {

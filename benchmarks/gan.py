@@ -52,6 +52,7 @@ def make_step(lifter: nn.Module, keypoints: Tensor, run: running.Run) -> Callabl
     """One step of `train_gan.py --method chen` with both discriminators, from the indices of a batch."""
     judges = [run.prepare(models.create("gan_discriminator")).train() for _ in range(2)]
     adam = [torch.optim.Adam(network.parameters(), 1e-4, fused=True) for network in (lifter, *judges)]
+    pose_scale, motion_scale = 1 / keypoints.std(), 1 / (keypoints[1:] - keypoints[:-1]).std()
 
     def step(index: Tensor) -> Tensor:
         points, moving = keypoints[index], index[: len(index) // 4]
@@ -61,8 +62,8 @@ def make_step(lifter: nn.Module, keypoints: Tensor, run: running.Run) -> Callabl
         with run.autocast():
             cycle = losses.chen_cycle(lambda x: lifter(x).float(), points, turns)
             rivals = (
-                gan_step.judged(judges[0], cycle.projected, points),
-                gan_step.frames_judged(lambda x: lifter(x).float(), judges[1], frames, frame_turns),
+                gan_step.judged(judges[0], cycle.projected, points, pose_scale),
+                gan_step.frames_judged(lambda x: lifter(x).float(), judges[1], frames, frame_turns, motion_scale),
             )
             total = rivals[0].generator_loss + rivals[1].generator_loss
             total = total + losses.CHEN_WEIGHT_2D * losses.consistency_2d(points, cycle)

@@ -221,6 +221,15 @@ class ChenCycle(NamedTuple):
     reprojected: Tensor
 
 
+@torch.no_grad()
+def start_flat(layer: torch.nn.Linear) -> None:
+    """Shrinks the layer that gives depths, so that training begins with almost flat poses: from depths as wild as those
+    of torch's initial weights, the discriminator is sure before the lifter learns.
+    """
+    layer.weight.mul_(0.1)
+    layer.bias.zero_()
+
+
 def chen_lift(keypoints: Tensor, depth: Tensor, distance: float = CHEN_DISTANCE) -> Tensor:
     """Keypoints (..., J, 2), joint 0 at the origin, scaled by `head_factor` -> pose (..., J, 3), root-relative.
 

@@ -22,21 +22,25 @@ class Rival(NamedTuple):
     accuracy: Tensor
 
 
-def judged(judge: nn.Module, fake: Tensor, real: Tensor) -> Rival:
-    """One look at each pose; judge: (B, J, 2) -> logits (B, 1)."""
-    fake_scores, real_scores = judge(fake), judge(real)
+def judged(judge: nn.Module, fake: Tensor, real: Tensor, scale: float | Tensor = 1.0) -> Rival:
+    """One look at each pose, times `scale` (a discriminator without batch norm hardly sees small numbers); judge:
+    (B, J, 2) -> logits (B, 1).
+    """
+    fake_scores, real_scores = judge(fake * scale), judge(real * scale)
     accuracy = losses.accuracy(real_scores, fake_scores)
     return Rival(losses.generator_loss(fake_scores), losses.discriminator_loss(real_scores, fake_scores), accuracy)
 
 
-def frames_judged(lifter: Callable[[Tensor], Tensor], judge: nn.Module, keypoints: Tensor, rotations: Tensor) -> Rival:
+def frames_judged(
+    lifter: Callable[[Tensor], Tensor], judge: nn.Module, keypoints: Tensor, rotations: Tensor, scale: float | Tensor
+) -> Rival:
     """Chen's temporal discriminator, on how projections of turned poses move.
 
     keypoints: (2 B, J, 2), pairs of consecutive frames in turn; rotations: (B, 3, 3), one for both frames.
     """
     pose = losses.chen_lift(keypoints, lifter(keypoints))
     seen = losses.chen_project(rotate(pose, losses.for_frames(rotations)))
-    return judged(judge, losses.frame_difference(seen), losses.frame_difference(keypoints))
+    return judged(judge, losses.frame_difference(seen), losses.frame_difference(keypoints), scale)
 
 
 def backward(total: Tensor, lifter: nn.Module, rivals: Iterable[Rival], judges: Sequence[nn.Module]) -> None:
