@@ -9,11 +9,12 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
+from PIL import Image
 
 from common.draw import plot_curves
 from common.errors import InputError
@@ -45,6 +46,12 @@ class EventFile:
         """Write the values at a step."""
         scalars = [self._summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         self._append([self._event(step=step, summary=self._summary(value=scalars))])
+
+    def add_picture(self, step: int, name: str, png: bytes, width: int, height: int) -> None:
+        """Write a picture, the bytes of a PNG in RGB, at a step."""
+        picture = self._summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
+        value = self._summary.Value(tag=name, image=picture)
+        self._append([self._event(step=step, summary=self._summary(value=[value]))])
 
     def _append(self, events: list[Any]) -> None:
         text = io.BytesIO()
@@ -105,6 +112,13 @@ class RunLog:
         if self.active:
             self._add(step, values, "step/")
 
+    def picture(self, step: int, name: str, picture: Image.Image) -> None:
+        """Show an RGB picture of one training step in TensorBoard."""
+        if self.active:
+            png = io.BytesIO()
+            picture.save(png, format="png")
+            self._write(step, lambda writer: writer.add_picture(step, name, png.getvalue(), *picture.size))
+
     def plot(self, path: str | Path) -> None:
         """Draw the run's losses and errors over its epochs."""
         if self.active and self.rows:
@@ -124,12 +138,16 @@ class RunLog:
         self.close()
 
     def _add(self, step: int, values: Mapping[str, float], prefix: str) -> None:
+        named = {name if "/" in name else prefix + name: value for name, value in values.items()}
+        self._write(step, lambda writer: writer.add(step, named))
+
+    def _write(self, step: int, write: Callable[[EventFile], None]) -> None:
         if not self.events:
             return
         try:
             if self.writer is None:
                 self.writer = EventFile(self.folder, step if self.resumed else 0)
-            self.writer.add(step, {name if "/" in name else prefix + name: value for name, value in values.items()})
+            write(self.writer)
         except (ImportError, OSError) as error:  # curves are a convenience: a run must not die of them
             log.warning("no TensorBoard events from here on (%s); metrics.csv is still written", error)
             self.events, self.writer = False, None

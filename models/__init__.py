@@ -8,6 +8,7 @@ from collections.abc import Callable
 from torch import nn
 
 from common.errors import InputError
+from models.encoder_decoder import EncoderDecoder
 from models.gan_lifter import gan_discriminator, gan_lifter, kudo_discriminator, kudo_generator
 from models.gcn import GCN
 from models.hourglass import StackedHourglass
@@ -19,6 +20,7 @@ from models.teacher import Teacher
 from models.videopose import VideoPose
 
 REGISTRY: dict[str, Callable[..., nn.Module]] = {
+    "encoder_decoder": EncoderDecoder,
     "gan_discriminator": gan_discriminator,
     "gan_lifter": gan_lifter,
     "gcn": GCN,
