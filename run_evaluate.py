@@ -11,7 +11,7 @@ a table by action, and writes results.json beside the checkpoint (or into --outp
 from pathlib import Path
 
 import models
-from common import checkpoint, evaluate, lifter_options, poseaug, running
+from common import checkpoint, evaluate, lifter_options, poseaug, running, vis_html
 from common.options import bool_string, number
 
 
@@ -29,6 +29,7 @@ def main() -> None:
     output = parser.add_argument_group("Results")
     output.add_argument("--action-wise", type=bool_string, default=True, metavar="BOOL", help="print a table by action")
     output.add_argument("--output", type=Path, default=None, metavar="DIR", help="default: the checkpoint's folder")
+    vis_html.add_option(output)
     args = parser.parse_args()
     lifter_options.check_lifter(parser, args)
     if not args.evaluate:
@@ -43,6 +44,8 @@ def main() -> None:
     scores = [poseaug.score(model, test, run, args.flip_test, more=True)]
     if cross is not None:
         scores.append(poseaug.score(model, cross, run, flip=True, more=True))
+    if args.vis_html:
+        poseaug.write_page(args.vis_html, model, test, run, args.flip_test, 50 / args.downsample, args.posenet_name)
     if not run.is_main:
         return
     for line in (line for part in scores for line in part.lines()):
@@ -57,6 +60,8 @@ def main() -> None:
         "results": {part.split.name: poseaug.results_dictionary(part) for part in scores},
     }  # fmt: skip
     evaluate.write_json(path, content)
+    if args.vis_html:
+        print(f"page: {args.vis_html}")
     print(f"results in {path}")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 import models
-from common import checkpoint, draw, gan, gan_checkpoint, metrics, running
+from common import checkpoint, draw, gan, gan_checkpoint, metrics, running, vis_html
 from common.errors import InputError
 from common.options import number
 from models.gan_predict import predictor
@@ -34,6 +34,7 @@ def main() -> None:
     testing.add_argument("--output", type=Path, default=None, metavar="DIR", help="default: a folder beside the file")
     testing.add_argument("--vis", action="store_true", help="write a GIF of the first test sequence")
     testing.add_argument("--vis-frames", type=number(int, 1), default=100, metavar="N", help="its length, in pictures")
+    vis_html.add_option(testing)
     args = parser.parse_args()
     args.keypoints = "sh_detect" if args.use_sh_detection else args.keypoints
     run = running.start(args)
@@ -57,6 +58,8 @@ def main() -> None:
     print(gan.report(args, test, results, folder))
     if args.vis:
         print(f"picture: {picture(args, predict, test, folder, what)}")
+    if args.vis_html:
+        print(f"page: {page(args, predict, test, what)}")
     print(f"results in {folder}")
 
 
@@ -86,6 +89,21 @@ def picture(args, predict: gan.Predict, test, folder: Path, what: str) -> Path:
         metric="MPJPE at true size", azimuth=draw.camera_azimuth(orientation),
     )  # fmt: skip
     return path
+
+
+@torch.no_grad()
+def page(args, predict: gan.Predict, test, what: str) -> Path:
+    """A page for the browser of the first test sequence: pose and depth mirror at the truth's size, and the truth."""
+    rows = vis_html.rows(test.sequences[0])
+    target = test.poses[rows] - test.poses[rows, :1]
+    found = [pose.float() for pose in predict(test.keypoints[rows])]
+    poses = [gan.at_true_size(pose - pose[:, :1], target) for pose in found]
+    named = dict(zip((what, f"{what}, depth mirrored"), poses, strict=True))
+    return vis_html.write_recording(
+        args.vis_html, test, test.sequences[0], named, target, fps=50 / args.downsample, metric="MPJPE at true size",
+        errors={name: 1000 * metrics.mpjpe(pose, target) for name, pose in named.items()},
+        about=f"{gan.test_name(args)}, 2D input {args.keypoints}",
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

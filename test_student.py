@@ -31,13 +31,15 @@ def main() -> None:
     def predict(keypoints: torch.Tensor) -> torch.Tensor:
         return model(keypoints).pose
 
-    if args.evaluate or not args.vis:
+    if args.evaluate or not (args.vis or args.vis_html):
         errors = ites.score(predict, test, run)  # shared between processes, if there are several
         if run.is_main:
             print(ites.report("student", errors, test, args, folder))
     if args.vis and run.is_main:
         files = ites.draw_sequences(predict, test, args, folder, "student")
         print("pictures:", ", ".join(map(str, files)))
+    if args.vis_html and run.is_main:
+        print("page:", ites.write_page(predict, test, args, "student"))
     if run.is_main:
         print(f"results in {folder}")
 

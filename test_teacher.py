@@ -33,13 +33,15 @@ def main() -> None:
         """Published: the input pushed out to the predicted depth; z is all that the protocol reads of the teacher."""
         return unproject(keypoints, model(keypoints).pose[..., 2:], nearest=None)
 
-    if args.evaluate or not args.vis:
+    if args.evaluate or not (args.vis or args.vis_html):
         errors = ites.score(predict, test, run)  # shared between processes, if there are several
         if run.is_main:
             print(ites.report("teacher", errors, test, args, folder))
     if args.vis and run.is_main:
         files = ites.draw_sequences(predict, test, args, folder, "teacher")
         print("pictures:", ", ".join(map(str, files)))
+    if args.vis_html and run.is_main:
+        print("page:", ites.write_page(predict, test, args, "teacher"))
     if run.is_main:
         print(f"results in {folder}")
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common import checkpoint, draw, evaluate, metrics
+from common import checkpoint, draw, evaluate, metrics, vis_html
 from common.dataset import ites_keypoints, load_pose_set
 from common.errors import InputError
 from common.options import Parser, number
@@ -121,7 +121,7 @@ def parser(description: str) -> Parser:
 
     testing = parser.add_argument_group("Testing")
     testing.add_argument(
-        "--evaluate", action="store_true", help="score the checkpoint (test scripts; also without --vis)"
+        "--evaluate", action="store_true", help="score the checkpoint (test scripts; also without --vis and --vis-html)"
     )
     testing.add_argument("--vis", action="store_true", help="write GIFs of input, prediction and truth (test scripts)")
     testing.add_argument("--vis-subject", default="", metavar="LIST", help="subjects to draw; default: the first")
@@ -130,6 +130,7 @@ def parser(description: str) -> Parser:
     testing.add_argument(
         "--vis-frames", type=number(int, 1), default=100, metavar="N", help="length of a GIF, in pictures"
     )
+    vis_html.add_option(testing)
     testing.add_argument(
         "--output",
         type=Path,
@@ -145,8 +146,10 @@ def check_options(parser: Parser, args: Any, training: bool) -> None:
     """Refuse what a script cannot do."""
     if args.resume and (args.evaluate or not training):
         parser.error("--resume and --evaluate exclude each other: --resume trains on, the test scripts evaluate")
-    if training and (args.evaluate or args.vis):
-        parser.error("--evaluate and --vis belong to the test scripts; training scores every epoch by itself")
+    if training and (args.evaluate or args.vis or args.vis_html):
+        parser.error(
+            "--evaluate, --vis and --vis-html belong to the test scripts; training scores every epoch by itself"
+        )
 
 
 class Progress(NamedTuple):
@@ -367,3 +370,24 @@ def draw_sequences(predict: Predict, split: Split, args: Any, folder: Path, name
         )  # fmt: skip
         files.append(path)
     return files
+
+
+@torch.no_grad()
+def write_page(predict: Predict, split: Split, args: Any, name: str) -> Path:
+    """Write `--vis-html` of the first chosen sequence: both depth mirrors in the truth's scale, and the truth.
+
+    The published MPJPE is, frame by frame, the lower of the two curves in the page.
+    """
+    pose_set, recording = split.pose_set, chosen_sequences(split, args)[0]
+    rows = vis_html.rows(recording)
+    pose, target = predict(split.keypoints[rows]).float(), split.targets()[rows]
+    target = target.to(pose.device)
+    errors = metrics.ites_evaluation(pose, target)
+    scaled = metrics.calibrate_by_scale(pose, target)
+    poses = {name: scaled, f"{name}, depth mirrored": metrics.depth_flip(scaled)}
+    return vis_html.write_recording(
+        args.vis_html, pose_set, recording, {key: p - p[:, :1] for key, p in poses.items()}, target - target[:, :1],
+        fps=RECORDED_FPS / args.downsample, metric="MPJPE in the truth's scale",
+        errors=dict(zip(poses, (1000 * errors.mpjpe_pose, 1000 * errors.mpjpe_flip), strict=True)),
+        about=f"{args.dataset}, 2D input {args.keypoints}; the {PROTOCOL} takes the lower of both curves in each frame",
+    )  # fmt: skip

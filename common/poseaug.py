@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from common import checkpoint, evaluate, metrics, mpi_inf_3dhp
+from common import checkpoint, evaluate, metrics, mpi_inf_3dhp, vis_html
 from common.dataset import load_pose_set
 from common.errors import InputError
 from common.files import write_atomic
@@ -273,6 +273,23 @@ def _lift(model: torch.nn.Module, split: Split, run: Run, flip: bool) -> Tensor:
                 index = torch.cat((index[:, 0], index[-1, 1:])).unsqueeze(0)
             pose[rows] = forward(split.keypoints[index]).view(-1, *pose.shape[1:]).to(pose)
     return run.world_size * run.average(pose)  # other processes' rows are zero here
+
+
+@torch.no_grad()
+def write_page(path: Path, model: torch.nn.Module, split: Split, run: Run, flip: bool, fps: float, name: str) -> None:
+    """Write the page (`vis_html`) of a split's first sequence; every process calls it, the main one writes."""
+    pose_set, recording = split.pose_set, split.pose_set.sequences[0]
+    rows = vis_html.rows(recording)
+    # the keypoints stay whole: frames at the end of the page see those after them
+    shown = Split(split.name, split.keypoints, split.poses[rows], split.first[rows], split.last[rows])
+    model.eval()
+    pose, target = _lift(model, shown, run, flip), shown.relative
+    pose = pose - pose[:, :1]
+    if run.is_main:
+        vis_html.write_recording(
+            path, pose_set, recording, {name: pose}, target, fps, {name: 1000 * metrics.mpjpe(pose, target)},
+            about=f"{split.name}, 16 joints, root-relative",
+        )  # fmt: skip
 
 
 def evaluate_all(
