@@ -1,12 +1,16 @@
-"""Lift the 2D pose of a picture to 3D with an adversarial lifter, and draw it from all sides.
+"""Find the 3D pose of a person: from images, or from a 2D pose with an adversarial lifter; and draw it from all sides.
 
+    python demo.py --demo IMAGE_OR_FOLDER --load_model FILE [--gpus -1]         image-to-3D network (hourglass)
     python demo.py --input IMAGE --method gan --ckpt FILE --keypoints FILE [--output demo_out]
     python demo.py --ckpt FILE --keypoints FOLDER                   OpenPose's files of a video: also a film
 
-2D poses come from a file: OpenPose's, COCO's or AlphaPose's JSON, .npz or .npy, in COCO's, OpenPose's or Human3.6M's
-joints (--layout). Writes openpose_detect.jpg (the 2D pose over the picture), rot_000_degree.png to rot_345_degree.png
-(a view every 15 degrees), turning.gif, pose_3d.npz, and of a sequence film.gif. The 3D pose has no unit: Kudo's
-joints are 1 from the hip on average across the image, Chen's heads 1 from it over the training set.
+hourglass: takes images with one person in the middle, cut out to fill them. Writes NAME_pose.png (the 2D pose over the
+image, the 3D pose beside it), NAME_turning.gif, and poses.npz.
+
+gan: 2D poses come from a file: OpenPose's, COCO's or AlphaPose's JSON, .npz or .npy, in COCO's, OpenPose's or
+Human3.6M's joints (--layout). Writes openpose_detect.jpg (the 2D pose over the picture), rot_000_degree.png to
+rot_345_degree.png (a view every 15 degrees), turning.gif, pose_3d.npz, and of a sequence film.gif. The 3D pose has no
+unit: Kudo's joints are 1 from the hip on average across the image, Chen's heads 1 from it over the training set.
 """
 
 from argparse import Namespace
@@ -17,8 +21,21 @@ import numpy as np
 import torch
 
 import models
-from common import checkpoint, gan_checkpoint, running, turntable
+from common import (
+    checkpoint,
+    gan_checkpoint,
+    heatmap,
+    hourglass,
+    hourglass_checkpoint,
+    hourglass_options,
+    running,
+    turntable,
+)
+from common import hourglass_pictures as pictures
+from common.crop import crop_image
 from common.errors import InputError
+from common.heatmap_decode import REFINEMENTS, decode, decode_3d, mpii_to_h36m
+from common.heatmap_metrics import at_published_size
 from common.keypoint_files import LAYOUT_NAMES, KeypointFile, read_keypoints
 from common.npz import save_npz
 from common.options import Parser, number
@@ -41,10 +58,16 @@ def options_parser() -> Parser:
     parser.add_argument(
         "--input", type=Path, metavar="IMAGE", help="picture, animated picture or folder of frames; none: blank paper"
     )
-    parser.add_argument("--method", choices=("gan",), default="gan", help="how the pose is lifted")
     parser.add_argument(
-        "--ckpt", type=Path, required=True, metavar="FILE", help="of train_gan.py, Lightning's or Kudo's .npz"
+        "--method", choices=("gan", "hourglass"), help="how the pose is found; default: hourglass with --demo, else gan"
     )
+    parser.add_argument("--demo", type=Path, metavar="IMAGE", help="hourglass: an image or a folder of images")
+    parser.add_argument("--load_model", default="", metavar="FILE", help="hourglass: of train_hourglass.py or released")
+    parser.add_argument("--gpus", default="", metavar="N", help="hourglass: 0: that GPU, -1: the CPU")
+    parser.add_argument(
+        "--refine", choices=REFINEMENTS, default="taylor", help="hourglass: where on the map a joint is"
+    )
+    parser.add_argument("--ckpt", type=Path, metavar="FILE", help="gan: of train_gan.py, Lightning's or Kudo's .npz")
     parser.add_argument(
         "--keypoints", type=Path, metavar="FILE", help="2D pose: .json, .npz, .npy, or a folder of JSON"
     )
@@ -68,6 +91,9 @@ def options_parser() -> Parser:
 def main() -> None:
     parser = options_parser()
     args = parser.parse_args()
+    args.method = args.method or ("hourglass" if args.demo else "gan")
+    if args.method == "hourglass":
+        return from_images(parser, args)
     check_options(parser, args)
     run = running.start(args)
     found = read_keypoints(args.keypoints, args.layout, args.thr)
@@ -86,7 +112,9 @@ def main() -> None:
 
 
 def check_options(parser: Parser, args: Namespace) -> None:
-    """Refuse what needs a 2D network, which this framework does not have yet."""
+    """Refuse what needs a 2D network that gives the lifter's joints, which this framework does not have."""
+    if args.ckpt is None:
+        parser.error("which lifter? give --ckpt FILE of train_gan.py; of images: --demo IMAGE --load_model FILE")
     caffe = [f"--{name}" for name in CAFFE if getattr(args, name) is not None]
     if caffe:
         parser.error(
@@ -94,7 +122,7 @@ def check_options(parser: Parser, args: Namespace) -> None:
             "file as --keypoints FILE"
         )
     if args.keypoints is None:
-        parser.error("which 2D pose? there is no 2D model here yet: give --keypoints FILE (OpenPose, COCO, AlphaPose)")
+        parser.error("which 2D pose? give --keypoints FILE (OpenPose, COCO, AlphaPose)")
 
 
 def gan_lift(file: Path, points: torch.Tensor, run: running.Run) -> torch.Tensor:
@@ -136,6 +164,67 @@ def draw(found: KeypointFile, poses: np.ndarray, images: turntable.Pictures | No
         frames=np.array(found.frames),
     )
     return [*files, folder / "pose_3d.npz"]
+
+
+# ------------------------------------------------------------ images
+
+
+def from_images(parser: Parser, args: Namespace) -> None:
+    """`--method hourglass`: the poses in every image that can be read."""
+    source = args.demo or args.input
+    if source is None or not args.load_model:
+        parser.error("hourglass takes --demo IMAGE_OR_FOLDER and --load_model FILE")
+    if args.gpus.strip() == "-1":
+        args.device = "cpu"
+    if len(hourglass_options.gpu_numbers(args.gpus)) > 1:
+        parser.error(f"--gpus {args.gpus}: the demo takes one, or -1 for the CPU")
+    run = hourglass_options.start(args)
+    path = hourglass_options.find_weights(args.load_model)
+    files = pictures.image_files(source)
+    saved = hourglass_checkpoint.load(path)
+    model = models.create(saved.name, **saved.sizes)
+    hourglass_checkpoint.load_weights(model, saved.state, path)
+    predict = hourglass.network(
+        model.to(run.device, memory_format=hourglass.memory_format(run.device)).eval(),
+        run,
+        hourglass_checkpoint.arch_of(saved),
+    )
+    trained = hourglass.saved_options(saved.file)
+    size = (trained.get("input_h", saved.sizes.get("size", 256)), trained.get("input_w", saved.sizes.get("size", 256)))
+    if not saved.sizes["depth"]:
+        running.log.warning("%s has no depths (stage 1): 2D poses only", path)
+    names, found = pictures.picture_names(files), {}
+    for file, image in run.progress(pictures.readable_images(files), len(files), "images"):
+        points, pose, peak = find_pose(predict, image, size, args.refine, run.device)
+        found[str(file)] = (points, pose, peak)
+        pictures.save_picture(args.output / f"{names[file]}_pose.png", pictures.beside(image, points, pose))
+        if pose is not None:
+            turntable.save_turning_gif(
+                args.output / f"{names[file]}_turning.gif", pose, pictures.skeleton_of(len(pose))
+            )
+    if not found:
+        raise InputError(f"none of {len(files)} file{'s' * (len(files) > 1)} of {source} could be read as an image")
+    points, poses, peaks = zip(*found.values(), strict=True)
+    arrays = {"files": np.array(list(found)), "keypoints": np.stack(points), "peak": np.stack(peaks)}
+    if poses[0] is not None:
+        sized = at_published_size(mpii_to_h36m(torch.from_numpy(np.stack(poses)))).numpy()
+        arrays |= {"poses": np.stack(poses), "poses_h36m_mm": sized}
+    save_npz(args.output / "poses.npz", **arrays)
+    print(f"{len(found)} of {len(files)} images; results in {args.output}")
+
+
+@torch.inference_mode()
+def find_pose(predict: hourglass.Network, image, size: heatmap.Size, refine: str, device: torch.device) -> tuple:
+    """Joints (J, 2), image pixels; pose (16, 3) in fractions of the image's longer side, or None; peaks (J,)."""
+    center, side = np.array(image.size) / 2, float(max(image.size))
+    width = heatmap.fit_aspect(side, side, size[1] / size[0])[0]
+    crop = crop_image(image, heatmap.crop_affine(center, width, 0.0, size, inverse=True), size)
+    output = predict(crop.unsqueeze(0).to(device))
+    points, peak = decode(output["hm"], refine)
+    points = points[0].double().cpu().numpy() + (0.0 if refine in ("published", "integer") else 0.5)
+    pixels = heatmap.to_image(points, center, width, output["hm"].shape[-2:])
+    pose = decode_3d(output["hm"], output["depth"], refine)[0].cpu().numpy() if "depth" in output else None
+    return pixels, pose, peak[0].cpu().numpy()
 
 
 if __name__ == "__main__":

@@ -122,7 +122,7 @@ def test_a_missing_wrist_is_named(demo, work, caplog):
 def test_refused_options(demo, script, work):
     assert_refused(demo("--proto2d", "a.prototxt", "--model2d", "b.caffemodel"), "--proto2d, --model2d", "no Caffe")
     assert_refused(demo("--dataset", "COCO"), "--dataset", "--keypoints FILE")
-    assert_refused(demo("--input", "photo.png", keypoints=None), "no 2D model here yet", "--keypoints FILE")
+    assert_refused(demo("--input", "photo.png", keypoints=None), "which 2D pose", "--keypoints FILE")
     assert_refused(demo(ckpt=None), "--ckpt")
     assert_refused(demo("--method", "martinez"), "invalid choice")
     assert_refused(demo("--layout", "coco18"), "unknown joint layout 'coco18'", "openpose18")

@@ -1,0 +1,123 @@
+"""Pictures of what an image-to-3D network found: the 2D pose over each image, the 3D pose beside it, turning films.
+
+Also the reading of images for `demo.py`. MPII's 16 joints (COCO's 17 in 2D); see `common.turntable` for the drawing.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from common import turntable
+from common.crop import open_rgb
+from common.draw import PAPER
+from common.errors import InputError
+from common.files import atomic_path
+from common.image_data import Crops
+from common.skeleton import COCO_17, H36M_17, MPII_16, Skeleton
+
+log = logging.getLogger(__name__)
+
+HEIGHT = turntable.PANEL[1] + turntable.CAPTION  # pixels of a picture, as of the 3D pose beside it
+LONGEST = 1600  # pixels, of its width
+TURNS = (0, 60)  # degrees, of the 3D poses beside an image
+SAMPLES = 8  # of a sheet
+
+
+def skeleton_of(joints: int) -> Skeleton:
+    """The joints of a network with so many."""
+    return COCO_17 if joints == COCO_17.num_joints else MPII_16
+
+
+def beside(image: Image.Image, points: np.ndarray, pose: np.ndarray | None) -> Image.Image:
+    """One picture: the 2D pose (J, 2), pixels, over the image, and the 3D pose (J, 3) from the front and turned.
+
+    `pose`: camera frame, any unit, MPII's 16 or Human3.6M's 17 joints; None: the 2D pose alone.
+    """
+    bodies = []
+    if pose is not None:
+        bodies = list(turntable.turned(pose, TURNS, H36M_17 if len(pose) == H36M_17.num_joints else MPII_16))
+    scale = min(HEIGHT / image.height, LONGEST / image.width)
+    size = tuple(max(1, round(scale * side)) for side in image.size)
+    shown = image.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC)
+    return _side_by_side([turntable.overlay(scale * points, shown, skeleton_of(len(points))), *bodies])
+
+
+def _side_by_side(pictures: list[Image.Image]) -> Image.Image:
+    page = Image.new("RGB", (sum(p.width for p in pictures), max(p.height for p in pictures)), PAPER)
+    x = 0
+    for picture in pictures:
+        page.paste(picture, (x, 0))
+        x += picture.width
+    return page
+
+
+def save_picture(path: Path, picture: Image.Image) -> Path:
+    """Write a PNG."""
+    with atomic_path(path) as temporary:
+        picture.save(temporary, format="png")
+    return path
+
+
+def save_sheet(path: Path, crops: Crops, table: Mapping[str, Tensor], refine: str, count: int = SAMPLES) -> Path:
+    """Predictions (`hourglass.evaluate`) over `count` images of the set, evenly spread, two in a row, as PNG."""
+    rows = np.unique(np.linspace(0, len(crops) - 1, count).round().astype(int))
+    unit = crops.options.input_size[1] / crops.options.map_size[1]  # image pixels
+    panels = []
+    for row in rows:
+        image = Image.fromarray(crops[int(row)]["image"].numpy())
+        shift = 0.0 if refine == "published" else 0.5  # whole pixels: drawn at their middles
+        points = unit * (table["points"][row].numpy() + shift)
+        panel = beside(image, points, table["poses"][row].numpy() if "poses" in table else None)
+        if "mpjpe" in table:
+            text = f"MPJPE {float(table['mpjpe'][row]):.0f} mm"
+            ImageDraw.Draw(panel).text((panel.width - 8, 4), text, fill=(90, 90, 90), anchor="ra")
+        panels.append(panel)
+    columns = 2
+    wide, high = max(p.width for p in panels), max(p.height for p in panels)
+    page = Image.new("RGB", (columns * wide, -(-len(panels) // columns) * high), PAPER)
+    for i, panel in enumerate(panels):
+        page.paste(panel, (i % columns * wide, i // columns * high))
+    return save_picture(path, page)
+
+
+# ------------------------------------------------------------ images to look at
+
+
+def image_files(path: Path) -> list[Path]:
+    """The file itself, or the files of a folder in the order of their names, without hidden ones.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist (looked for {path.absolute()}); give an image or a folder of images")
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    if not files:
+        raise InputError(f"{path} is an empty folder: expected images")
+    return files
+
+
+def readable_images(files: list[Path]) -> Iterator[tuple[Path, Image.Image]]:
+    """Each image, RGB and upright, decoded; what is none is named in a warning and passed over."""
+    for file in files:
+        try:
+            image = open_rgb(file)
+            try:
+                image.load()
+            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+                raise InputError(f"{file} is truncated or damaged ({' '.join(str(error).split())[:120]})") from error
+            yield file, image
+        except InputError as error:
+            log.warning("skipped: %s", error)
+
+
+def picture_names(files: list[Path]) -> dict[Path, str]:
+    """A name for each file's results: without the ending, where that tells them apart."""
+    stems = [file.stem for file in files]
+    return {file: file.stem if stems.count(file.stem) == 1 else file.name.replace(".", "_") for file in files}

@@ -1,0 +1,109 @@
+"""Score an image-to-3D network, ours or released (Zhou et al., ICCV 2017), and save what it finds.
+
+    python test_hourglass.py --exp_id test --task human3d --dataset fusion_3d --load_model FILE --full_test
+    python test_hourglass.py --dataset mpii --load_model FILE                    2D: PCK accuracy, and PCKh
+    python test_hourglass.py --task human3d --dataset synthetic --load_model FILE --input_h 128 --input_w 128
+    python test_hourglass.py --pckh preds.mat                                    PCKh of a file of predictions
+
+Prints PCK accuracy, MPJPE (published: at an average person's size), P-MPJPE, the asymmetry of left and right bones, and
+what decoding between pixels gains. Writes preds.npz, preds.mat, results.json and predictions.png into exp/EXP_IDTEST.
+"""
+
+from argparse import Namespace
+from pathlib import Path
+
+import torch
+
+import models
+from common import checkpoint, evaluate, hourglass, hourglass_checkpoint, pckh, running
+from common import hourglass_options as options
+from common.errors import InputError
+from common.heatmap_decode import REFINEMENTS
+from common.hourglass_pictures import save_sheet
+from common.image_loader import evaluation_loader
+from common.skeleton import layout
+
+PROTOCOL = (
+    "acc: PCK within a tenth of the map's height / 2, percent, mean over samples; MPJPE: 17 joints, mm, root-relative, "
+    "15 bones' sum 4000 mm, no alignment (published); P-MPJPE: Procrustes; asymmetry: |left - right| / mean, percent"
+)
+
+
+def main() -> None:
+    parser = options.parser(__doc__)
+    parser.add_argument("--pckh", type=Path, metavar="FILE", help="only score this preds.mat on MPII's validation set")
+    parser.add_argument(
+        "--pckh_truth", type=Path, metavar="FILE", help="default: mpii/detections_our_format.mat in --data_dir"
+    )
+    args = parser.parse_args()
+    args.test = True
+    if args.pckh:
+        return print(pckh_of_file(args))
+    if not args.load_model:
+        parser.error("which network? give --load_model FILE")
+    path = options.find_weights(args.load_model)
+    saved = hourglass_checkpoint.load(path)
+    take_size(args, saved)
+    args.arch = hourglass_checkpoint.arch_of(saved)
+    options.settle(parser, args)
+    run = options.start(args)
+    test = hourglass.load_crops(args, run, train=False)
+    model = load_network(args, saved, path, test.sets[0].layout)
+    model = model.to(run.device, memory_format=hourglass.memory_format(run.device)).eval()
+    loader = evaluation_loader(test, run, args.batch_size, args.num_workers)
+    network = hourglass.network(model, run, args.arch)
+    table = hourglass.evaluate(network, loader, run, args, refinements=REFINEMENTS)
+    if run.is_main:
+        report(args, path, test, table)
+
+
+def pckh_of_file(args: Namespace) -> str:
+    """The published tool."""
+    truth = pckh.read_truth(args.pckh_truth or args.data_dir / "mpii" / "detections_our_format.mat")
+    return pckh.table(pckh.scores(pckh.read_predictions(args.pckh), truth))
+
+
+def take_size(args: Namespace, saved: hourglass_checkpoint.SavedNetwork) -> None:
+    """The input's size of a network trained here, where the command line has none."""
+    trained = hourglass.saved_options(saved.file)
+    for name in ("input_h", "input_w", "output_h", "output_w"):
+        if getattr(args, name) < 0 and isinstance(trained.get(name), int):
+            setattr(args, name, trained[name])
+
+
+def load_network(args: Namespace, saved: hourglass_checkpoint.SavedNetwork, path: Path, joints: str) -> torch.nn.Module:
+    """The file's network; it must have depths for `--task human3d`, and the joints of the set."""
+    if args.task == "human3d" and not saved.sizes["depth"]:
+        raise InputError(f"{path} has no depths: it is of stage 1; score it with --task human2d")
+    if saved.sizes["joints"] != layout(joints).num_joints:
+        raise InputError(f"{path} finds {saved.sizes['joints']} joints, --dataset {args.dataset} has {joints}")
+    model = models.create(saved.name, **saved.sizes)
+    hourglass_checkpoint.load_weights(model, saved.state, path)
+    return model
+
+
+def report(args: Namespace, path: Path, test, table) -> None:
+    """Print the scores and write the files."""
+    folder = args.exp_dir / f"{args.exp_id}TEST"  # as published
+    points = hourglass.image_points(table, test, args.refine)
+    scores, what = hourglass.means(table), hourglass.summary(test)
+    flip = "mean with the mirrored image" if args.flip_test else "the image only"
+    print(f"{path} on {what}; {args.input_h} x {args.input_w}; {flip}; --refine {args.refine}")
+    print(PROTOCOL)
+    units = {"acc": "%", "asymmetry": "%", "mpjpe": "mm", "p_mpjpe": "mm"}
+    print(", ".join(f"{name} {value:.2f} {units.get(name, '')}".strip() for name, value in scores.items()))
+    print(hourglass.refinement_table(table, test, REFINEMENTS))
+    if args.dataset == "mpii":
+        print(hourglass.pckh_table(points, args))
+    hourglass.save_predictions(folder, table, points)
+    content = {
+        "checkpoint": str(path), "data": what, "protocol": PROTOCOL, "flip_test": args.flip_test, "refine": args.refine,
+        "options": checkpoint.options_json(args), "results": scores,
+    }  # fmt: skip
+    evaluate.write_json(folder / "results.json", content)
+    save_sheet(folder / "predictions.png", test, table, args.refine)
+    print(f"preds.npz, preds.mat, results.json, predictions.png in {folder}")
+
+
+if __name__ == "__main__":
+    running.run_script(main)
