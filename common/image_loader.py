@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Sampler
 from common.errors import InputError
 from common.image_data import Crops
 from common.running import Run, derived_seed
+from common.script import start_worker
 
 Batch = dict[str, Tensor]
 _PREFETCH = 2  # batches for each worker
@@ -97,13 +98,9 @@ def _loader(crops: Crops, batches: Sampler, run: Run, workers: int) -> DataLoade
         pin_memory=run.device.type == "cuda",
         persistent_workers=workers > 0,
         prefetch_factor=_PREFETCH if workers else None,
-        worker_init_fn=_one_thread,
+        worker_init_fn=start_worker,
         generator=torch.Generator(),  # else torch's own would be drawn from, once an epoch
     )
-
-
-def _one_thread(worker: int) -> None:
-    torch.set_num_threads(1)
 
 
 def epoch_batches(loader: DataLoader, epoch: int, start: int = 0) -> Iterator[tuple[int, Batch]]:

@@ -9,7 +9,6 @@ person's look can be told from the pose. A batch is a row of blocks:
 The batches of an epoch depend on (seed, epoch) alone, not on workers or processes; a resumed run leaves out those done.
 """
 
-import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from common.errors import InputError
 from common.multiview import Labels, MultiviewImages
+from common.script import start_worker
 
 # ------------------------------------------------------------ groups
 
@@ -177,7 +177,7 @@ def load_batches(
         batch_sampler=batches.tolist(),
         num_workers=workers,
         collate_fn=_as_it_is,
-        worker_init_fn=_start_worker,
+        worker_init_fn=start_worker,
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # for the workers' seeds, which nothing uses: torch's own generator stays as it is
     )
@@ -193,9 +193,3 @@ def _two(pictures: list[Tensor]) -> tuple[Tensor, Tensor | None]:
 
 def _as_it_is(batch: list[Tensor] | InputError) -> list[Tensor] | InputError:
     return batch
-
-
-def _start_worker(_: int) -> None:
-    """Ctrl-C is the main process's business; its handler of SIGTERM, which ends workers, must not be theirs."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)

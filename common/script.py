@@ -157,3 +157,12 @@ def part_processes() -> None:
 
 def _joined() -> bool:
     return dist.is_available() and dist.is_initialized()
+
+
+def start_worker(_: int) -> None:
+    """What a DataLoader's worker does first: signals, which reach the whole process group, are the main process's
+    business (it finishes the step and tells the workers to end), and a worker takes one core.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    torch.set_num_threads(1)

@@ -1,5 +1,7 @@
 """Batches of samples: the same with any number of workers and processes, and after a resume; the 3D share; errors."""
 
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -118,3 +120,17 @@ def test_bad_options_are_refused():
         training_loader(crops(), run(), 4, workers=-1)
     with pytest.raises(InputError, match="cannot resume at step 9"):
         next(epoch_batches(training_loader(crops(), run(), 4, workers=0), 0, start=9))
+
+
+def test_workers_leave_signals_to_the_main_process():
+    loader = training_loader(crops(), run(), batch_size=4, workers=1)
+    batches = epoch_batches(loader, 0)
+    next(batches)
+    (worker,) = loader._iterator._workers
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        os.kill(worker.pid, signum)
+    next(batches)
+    assert len([*epoch_batches(loader, 1)]) == 3 and worker.is_alive()
+    del batches
+    loader._iterator._shutdown_workers()
+    assert not worker.is_alive()
