@@ -1,50 +1,41 @@
-"""Find the 3D pose of a person: from images, or from a 2D pose with an adversarial lifter; and draw it from all sides.
+"""Find the 3D pose of a person: from images, or from 2D keypoints with any trained lifter; and draw it from all sides.
 
     python demo.py --demo IMAGE_OR_FOLDER --load_model FILE [--gpus -1]         image-to-3D network (hourglass)
     python demo.py --input IMAGE --method gan --ckpt FILE --keypoints FILE [--output demo_out]
-    python demo.py --ckpt FILE --keypoints FOLDER                   OpenPose's files of a video: also a film
+    python demo.py --method mlp --ckpt FILE --keypoints FOLDER --image-size 1920x1080     a video, any other lifter
 
 hourglass: takes images with one person in the middle, cut out to fill them. Writes NAME_pose.png (the 2D pose over the
 image, the 3D pose beside it), NAME_turning.gif, and poses.npz.
 
-gan: 2D poses come from a file: OpenPose's, COCO's or AlphaPose's JSON, .npz or .npy, in COCO's, OpenPose's or
-Human3.6M's joints (--layout). Writes openpose_detect.jpg (the 2D pose over the picture), rot_000_degree.png to
-rot_345_degree.png (a view every 15 degrees), turning.gif, pose_3d.npz, and of a sequence film.gif. The 3D pose has no
-unit: Kudo's joints are 1 from the hip on average across the image, Chen's heads 1 from it over the training set.
+teacher, student, mlp, gcn, videopose, stgcn, gan: without --method what the checkpoint holds. 2D poses come from a file
+of OpenPose, COCO (Detectron2), AlphaPose or MMPose (JSON), of VideoPose3D's inference (.npz), or from .npz or .npy, in
+any layout of common/keypoint_layouts.py. One person is followed and gaps are filled in; what was found is told joint by
+joint, with a warning of what does not look like the training set. Writes poses.npz, poses.json and poses.bvh (upright,
+metres), film.gif, and film.mp4 where there is ffmpeg.
+
+gan: writes besides openpose_detect.jpg (the 2D pose over the picture), rot_000_degree.png to rot_345_degree.png (a view
+every 15 degrees), turning.gif, and pose_3d.npz, which has no unit: Kudo's joints are 1 from the hip on average across
+the image, Chen's heads 1 from it over the training set. Of a single picture it writes nothing else.
 """
 
 from argparse import Namespace
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
+import lift_video
 import models
-from common import (
-    checkpoint,
-    gan_checkpoint,
-    heatmap,
-    hourglass,
-    hourglass_checkpoint,
-    hourglass_options,
-    running,
-    turntable,
-)
+from common import any_lifter, heatmap, hourglass, hourglass_checkpoint, hourglass_options, running, turntable
 from common import hourglass_pictures as pictures
 from common.crop import crop_image
 from common.errors import InputError
 from common.heatmap_decode import REFINEMENTS, decode, decode_3d, mpii_to_h36m
 from common.heatmap_metrics import at_published_size
-from common.keypoint_files import LAYOUT_NAMES, KeypointFile, read_keypoints
+from common.keypoint_files import LAYOUT_NAMES, KeypointFile
 from common.npz import save_npz
 from common.options import Parser, number
-from common.skeleton import H36M_17
-from models.gan_losses import normalize_2d
-from models.gan_predict import Predicted, predictor
 
-BATCH = 1 << 14
-JOINTS = H36M_17.num_joints
 # Published options of the Caffe network that found the 2D pose.
 CAFFE = {
     "proto2d": "Caffe's network description",
@@ -59,7 +50,9 @@ def options_parser() -> Parser:
         "--input", type=Path, metavar="IMAGE", help="picture, animated picture or folder of frames; none: blank paper"
     )
     parser.add_argument(
-        "--method", choices=("gan", "hourglass"), help="how the pose is found; default: hourglass with --demo, else gan"
+        "--method",
+        choices=("hourglass", *any_lifter.METHODS),
+        help="how the pose is found; default: hourglass with --demo, else the lifter that the checkpoint holds",
     )
     parser.add_argument("--demo", type=Path, metavar="IMAGE", help="hourglass: an image or a folder of images")
     parser.add_argument("--load_model", default="", metavar="FILE", help="hourglass: of train_hourglass.py or released")
@@ -67,7 +60,7 @@ def options_parser() -> Parser:
     parser.add_argument(
         "--refine", choices=REFINEMENTS, default="taylor", help="hourglass: where on the map a joint is"
     )
-    parser.add_argument("--ckpt", type=Path, metavar="FILE", help="gan: of train_gan.py, Lightning's or Kudo's .npz")
+    parser.add_argument("--ckpt", type=Path, metavar="FILE", help="trained lifter: our own or released")
     parser.add_argument(
         "--keypoints", type=Path, metavar="FILE", help="2D pose: .json, .npz, .npy, or a folder of JSON"
     )
@@ -75,15 +68,19 @@ def options_parser() -> Parser:
         "--layout", metavar="NAME", help=f"joints of the 2D pose: {', '.join(LAYOUT_NAMES)} (else found)"
     )
     parser.add_argument(
-        "--thr", type=number(float, 0), default=0.1, help="a joint seen with less confidence is missing"
+        "--thr",
+        type=number(float, 0),
+        default=0.1,
+        help="a joint of less confidence is missing; Detectron's are low: 0.02",
     )
     parser.add_argument("--frame", type=number(int, 0), default=0, help="of a sequence, the one shown from all sides")
-    parser.add_argument("--fps", type=number(float, 0.1), default=25.0, help="frames per second of a sequence")
+    parser.add_argument("--fps", type=number(float, 0.1), help="frames per second; default: as the file says, else 25")
     parser.add_argument("--output", type=Path, default=Path("demo_out"), metavar="DIR", help="where the pictures go")
     parser.add_argument("--width", type=number(int, 1), default=368, help="of a 2D model's input; keypoints need none")
     parser.add_argument("--height", type=number(int, 1), default=368, help="of a 2D model's input; keypoints need none")
     for name, text in CAFFE.items():
         parser.add_argument(f"--{name}", metavar="TEXT", help=f"{text}: refused, see --keypoints")
+    lift_video.add_options(parser)
     parser.add_run_options()
     return parser
 
@@ -91,30 +88,33 @@ def options_parser() -> Parser:
 def main() -> None:
     parser = options_parser()
     args = parser.parse_args()
-    args.method = args.method or ("hourglass" if args.demo else "gan")
+    args.method = args.method or ("hourglass" if args.demo else None)
     if args.method == "hourglass":
         return from_images(parser, args)
     check_options(parser, args)
     run = running.start(args)
-    found = read_keypoints(args.keypoints, args.layout, args.thr)
+    saved = any_lifter.load(args.ckpt, args.method, args.causal)
+    images = turntable.Pictures(args.input) if args.input else None
+    found, size, fps = lift_video.read(args, images, saved.method)
     count = len(found.points)
     if args.frame >= count:
         raise InputError(f"--frame {args.frame}: {args.keypoints} has frames 0 to {count - 1}")
-    images = turntable.Pictures(args.input) if args.input else None
-    if images is not None and len(images) not in (1, count):
-        raise InputError(f"{args.input} has {len(images)} pictures, {args.keypoints} {count} frames; expected as many")
-    poses = gan_lift(args.ckpt, torch.from_numpy(found.points), run).cpu().numpy()
+    poses = lift_video.lift(saved, args.ckpt, found, size, run).cpu().numpy()
     if not run.is_main:
         return
-    print(f"{args.keypoints}: {count} frame{'s' * (count > 1)} in the layout {found.layout_found}")
-    files = draw(found, poses, images, args)
-    print(f"{len(files)} files in {args.output}: {', '.join(file.name for file in (files[0], files[1], *files[-3:]))}")
+    files = []
+    if saved.method == "gan":
+        files = draw(found, poses, images, args, fps)
+    if saved.method != "gan" or count > 1:
+        files += lift_video.write(args.output, found, poses, saved.method, fps, args, images, not files)
+    names = [file.name for file in files]
+    print(f"{len(files)} files in {args.output}: {', '.join(names if len(names) < 9 else names[:2] + names[-6:])}")
 
 
 def check_options(parser: Parser, args: Namespace) -> None:
     """Refuse what needs a 2D network that gives the lifter's joints, which this framework does not have."""
     if args.ckpt is None:
-        parser.error("which lifter? give --ckpt FILE of train_gan.py; of images: --demo IMAGE --load_model FILE")
+        parser.error("which lifter? give --ckpt FILE; of images: --demo IMAGE --load_model FILE")
     caffe = [f"--{name}" for name in CAFFE if getattr(args, name) is not None]
     if caffe:
         parser.error(
@@ -125,28 +125,10 @@ def check_options(parser: Parser, args: Namespace) -> None:
         parser.error("which 2D pose? give --keypoints FILE (OpenPose, COCO, AlphaPose)")
 
 
-def gan_lift(file: Path, points: torch.Tensor, run: running.Run) -> torch.Tensor:
-    """2D poses (T, 17, 2), pixels -> (T, 17, 3), camera frame, the hip at the origin, in the lifter's own unit."""
-    if not normalize_2d(points).isfinite().all():
-        raise InputError("a 2D pose has all joints in one place, so that it has no size; choose another file")
-    lift = load_lifter(file, run.device)
-    with torch.inference_mode():
-        poses = torch.cat([lift(part.to(run.device)).pose for part in points.split(BATCH)])
-    return poses - poses[:, :1]
-
-
-def load_lifter(file: Path, device: torch.device) -> Callable[[torch.Tensor], Predicted]:
-    """The lifter of train_gan.py's checkpoint, or of the published files, which are for an orthographic camera."""
-    found = gan_checkpoint.load(file)
-    if found.generator.sizes.get("joints", JOINTS) != JOINTS:
-        raise InputError(f"{file} lifts {found.generator.sizes['joints']} joints; expected {JOINTS}")
-    lifter = models.create(found.generator.name, **found.generator.sizes)
-    checkpoint.load_weights(lifter, found.generator.state, file)
-    return predictor(lifter.to(device).eval(), found.method, found.factor)
-
-
-def draw(found: KeypointFile, poses: np.ndarray, images: turntable.Pictures | None, args: Namespace) -> list[Path]:
-    """All pictures of poses (T, 17, 3), and the numbers; -> the files written."""
+def draw(
+    found: KeypointFile, poses: np.ndarray, images: turntable.Pictures | None, args: Namespace, fps: float
+) -> list[Path]:
+    """All published pictures of poses (T, 17, 3), and the numbers; -> the files written."""
     folder, t = args.output, args.frame
     image = None if images is None else images[t if len(images) > 1 else 0]
     files = [
@@ -155,7 +137,7 @@ def draw(found: KeypointFile, poses: np.ndarray, images: turntable.Pictures | No
         turntable.save_turning_gif(folder / "turning.gif", poses[t]),
     ]
     if len(poses) > 1:
-        files.append(turntable.save_film(folder / "film.gif", found.points, poses, images, fps=args.fps))
+        files.append(turntable.save_film(folder / "film.gif", found.points, poses, images, fps=fps))
     save_npz(
         folder / "pose_3d.npz",
         poses=poses,

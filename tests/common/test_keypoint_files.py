@@ -66,7 +66,7 @@ def test_openpose(tmp_path, names, layout):
 def test_openpose_folder_is_a_sequence(tmp_path):
     at = body(11)
     for t in range(11):  # frame 10 comes after frame 9
-        other = listed({name: place + 300 for name, place in body(11, 1).items()}, BODY_25, t, 0.95 if t else 0.3)
+        other = listed({name: 0.8 * place + 300 for name, place in body(11, 1).items()}, BODY_25, t, 0.95)
         write(tmp_path / f"video_{t}_keypoints.json", openpose(other, listed(at, BODY_25, t)))
     found = read_keypoints(tmp_path)
     assert found.frames[-1] == "video_10_keypoints" and np.allclose(found.points, expected(at), atol=1e-3)

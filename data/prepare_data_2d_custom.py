@@ -1,0 +1,158 @@
+"""Make a data set of your own videos from the keypoints that a 2D detector found: data_2d_custom_NAME.npz.
+
+python data/prepare_data_2d_custom.py -i DETECTIONS -o NAME [--image-size 1920x1080] [--data-dir data]
+python data/prepare_data_2d_custom.py --statistics                          for developers, see below
+
+DETECTIONS is one file or folder of a video, or a folder of them: OpenPose's folder of .json files (one for each frame),
+AlphaPose's or COCO's results (Detectron2's coco_instances_results.json), MMPose's / RTMPose's predictions (.json), the
+.npz of VideoPose3D's inference/infer_video_d2.py, or arrays (.npz, .npy). One person of each is followed.
+
+Writes VideoPose3D's layout: positions_2d, video -> "custom" -> [(T, 17, 2) float32, pixels]; metadata with layout_name
+(coco where all videos have COCO's joints, else h36m), num_joints, keypoints_symmetry, video_metadata: video -> w, h.
+
+--statistics makes common/keypoint_statistics.json again, with which the keypoints of a video are compared: from the
+synthetic training set in --data-dir, every 20th frame of S1, S5, S6, S7, S8.
+"""
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common import keypoint_report, running  # noqa: E402
+from common.dataset import load_pose_set  # noqa: E402
+from common.errors import InputError  # noqa: E402
+from common.files import write_atomic  # noqa: E402
+from common.keypoint_files import FPS, LAYOUT_NAMES, KeypointFile, coco_keypoints, image_size, read_keypoints  # noqa: E402
+from common.npz import save_npz  # noqa: E402
+from common.options import Parser, number  # noqa: E402
+from common.skeleton import COCO_17, H36M_17  # noqa: E402
+from common.video_keypoints import MAX_GAP  # noqa: E402
+
+log = logging.getLogger(__name__)
+SUFFIXES = (".json", ".npz", ".npy")
+
+
+def main() -> None:
+    parser = options_parser()
+    args = parser.parse_args()
+    if args.statistics:
+        return make_statistics(args.data_dir)
+    if args.input is None or args.output is None:
+        parser.error("which detections, and what is the data set to be called? give -i PATH -o NAME")
+    target = args.data_dir / f"data_2d_custom_{args.output}.npz"
+    if target.exists() and not args.force:
+        print(f"{target} is there already: nothing done (--force makes it again)")
+        return
+    sources, found, sizes = videos(args.input), {}, {}
+    for name, path in sources.items():
+        found[name] = read_keypoints(
+            path, args.layout, args.thr, args.person, args.max_gap, args.smooth, trim=False
+        )  # fmt: skip
+        sizes[name] = size_of(args, found[name], path)
+        print(keypoint_report.describe(found[name], path, sizes[name], args.fps or found[name].fps or FPS), end="\n\n")
+        for line in keypoint_report.warnings(found[name], sizes[name], sees="place"):
+            log.warning("%s: %s", path, line)
+    layout, positions = keypoints(args, sources, found)
+    skeleton = {"coco": COCO_17, "h36m": H36M_17}[layout]
+    metadata = {
+        "layout_name": layout, "num_joints": skeleton.num_joints,
+        "keypoints_symmetry": [list(skeleton.left), list(skeleton.right)],
+        "video_metadata": {name: {"w": width, "h": height} for name, (width, height) in sizes.items()},
+    }  # fmt: skip
+    views = {name: {"custom": [points]} for name, points in positions.items()}
+    save_npz(target, positions_2d=views, metadata=metadata)
+    frames = sum(map(len, positions.values()))
+    print(f"{len(views)} video{'s' * (len(views) > 1)}, {frames} frames, layout {layout}: {target}")
+
+
+def options_parser() -> Parser:
+    parser = Parser(__doc__)
+    parser.add_argument("-i", "--input", type=Path, metavar="PATH", help="detections of one video, or a folder of such")
+    parser.add_argument("-o", "--output", metavar="NAME", help="name of the data set")
+    parser.add_argument("--data-dir", type=Path, default=Path(__file__).parent, help="where the file goes")
+    parser.add_argument("--layout", metavar="NAME", help=f"joints, if not to be found: {', '.join(LAYOUT_NAMES)}")
+    parser.add_argument("--joints", choices=("auto", "coco", "h36m"), default="auto", help="layout to write")
+    parser.add_argument("--image-size", type=image_size, metavar="WxH", help="of the videos, where no file says it")
+    parser.add_argument("--fps", type=number(float, 0.1), metavar="N", help="frames per second, for the report")
+    parser.add_argument("--thr", type=number(float, 0), default=0.1, help="a joint of less confidence is missing")
+    parser.add_argument("--person", type=number(int, 1), default=1, help="whom to follow; 1: the largest")
+    parser.add_argument(
+        "--max-gap", type=number(int, 0), default=MAX_GAP, metavar="FRAMES",
+        help="longest gap of a joint that is filled in from other frames",
+    )  # fmt: skip
+    parser.add_argument(
+        "--smooth", type=number(float, 0), default=0.0, metavar="FRAMES", help="sigma of a mean over time; 0: none"
+    )
+    parser.add_argument("--force", action="store_true", help="make the file again if it is there")
+    parser.add_argument("--statistics", action="store_true", help="make common/keypoint_statistics.json instead")
+    return parser
+
+
+def videos(path: Path) -> dict[str, Path]:
+    """Name -> detections: of one video, or of every file and folder of JSON in a folder."""
+    if not path.is_dir() or is_one_video(path):
+        return {path.stem: path}
+    parts = sorted(part for part in path.iterdir() if part.suffix.lower() in SUFFIXES or part.is_dir())
+    parts = [part for part in parts if part.is_file() or any(part.glob("*.json"))]
+    if not parts:
+        raise InputError(f"{path} holds no detections: no {', '.join(SUFFIXES)}, nor folders of .json")
+    names = [part.stem for part in parts]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"{path}: two videos would be called {twice[0]}; rename one")
+    return dict(zip(names, parts, strict=True))
+
+
+def is_one_video(folder: Path) -> bool:
+    """Whether a folder's files are the frames of one video: OpenPose's, or MMPose's of images."""
+    files = sorted(folder.glob("*.json"))
+    if not files or any(folder.glob("*.np[zy]")):
+        return False
+    try:
+        content = json.loads(files[0].read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    if isinstance(content, dict):
+        return isinstance(content.get("people"), list)
+    return isinstance(content, list) and any(isinstance(one, dict) and "keypoint_scores" in one for one in content)
+
+
+def size_of(args: argparse.Namespace, found: KeypointFile, path: Path) -> tuple[int, int]:
+    size = args.image_size or found.size
+    if size is None:
+        raise InputError(f"{path} does not say how large the pictures are: give --image-size WIDTHxHEIGHT")
+    return size
+
+
+def keypoints(
+    args: argparse.Namespace, sources: dict[str, Path], found: dict[str, KeypointFile]
+) -> tuple[str, dict[str, np.ndarray]]:
+    """The layout to write, and the keypoints (T, 17, 2) float32 of every video in it."""
+    if args.joints != "h36m":
+        coco = {name: coco_keypoints(file, args.thr, args.smooth) for name, file in found.items()}
+        without = [str(sources[name]) for name, points in coco.items() if points is None]
+        if not without:
+            return "coco", coco
+        if args.joints == "coco":
+            raise InputError(f"{', '.join(without)}: no eyes and ears, which COCO's joints need; use --joints h36m")
+    return "h36m", {name: file.points for name, file in found.items()}
+
+
+def make_statistics(folder: Path) -> None:
+    """Write the table beside `common.keypoint_report`."""
+    train = load_pose_set(folder, "synthetic", "gt", "S1,S5,S6,S7,S8", downsample=20)
+    width, height = train.resolution[train.sequence.long()].double().numpy().T
+    table = keypoint_report.statistics(train.keypoints.double().numpy(), width, height)
+    table = {"made by": "python data/prepare_data_2d_custom.py --statistics", **table}
+    write_atomic(keypoint_report.STATISTICS, lambda file: file.write((json.dumps(table) + "\n").encode()))
+    print(f"{table['poses']} poses: {keypoint_report.STATISTICS}")
+
+
+if __name__ == "__main__":
+    running.run_script(main)

@@ -1,0 +1,128 @@
+"""What `demo.py` does with a file of 2D keypoints and any trained lifter: read, report, lift, stand upright, write.
+
+Not a script of its own. It lies here, above `common` and `models`, since it needs both.
+"""
+
+import argparse
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import models
+from common import any_lifter, checkpoint, draw, keypoint_report, running, turntable, upright
+from common.errors import InputError
+from common.keypoint_files import FPS, KeypointFile, image_size, read_keypoints
+from common.options import Parser, number
+from common.pose_files import save_poses
+from common.skeleton import H36M_17
+from common.video_keypoints import MAX_GAP
+from models.lift_any import camera_poses
+
+log = logging.getLogger(__name__)
+
+
+def add_options(parser: Parser) -> None:
+    """What reading a video's keypoints and writing its poses can be told."""
+    group = parser.add_argument_group("Keypoints of a video")
+    group.add_argument("--person", type=number(int, 1), default=1, help="whom to follow; 1: the largest")
+    group.add_argument(
+        "--max-gap", type=number(int, 0), default=MAX_GAP, metavar="FRAMES",
+        help="longest gap of a joint that is filled in from other frames; longer ones from its neighbours in the body",
+    )  # fmt: skip
+    group.add_argument(
+        "--smooth", type=number(float, 0), default=0.0, metavar="FRAMES", help="sigma of a mean over time; 0: none"
+    )
+    group.add_argument(
+        "--image-size", type=image_size, metavar="WxH",
+        help="of the video, pixels; default: as the keypoints' file or --input says",
+    )  # fmt: skip
+    group.add_argument(
+        "--camera-pitch", type=number(float, -90, 90), metavar="DEGREES",
+        help="how far the camera looks down; default: found from feet and bodies",
+    )  # fmt: skip
+    group.add_argument("--causal", action="store_true", default=None, help="videopose was trained with --causal")
+    group.add_argument(
+        "--vis-frames", type=number(int, 1), default=300, metavar="N", help="length of the film, in pictures"
+    )
+
+
+def read(
+    args: argparse.Namespace, images: turntable.Pictures | None, method: str
+) -> tuple[KeypointFile, tuple[int, int] | None, float]:
+    """The keypoints, the picture's size and frames per second; prints what was found, and warns of what is odd."""
+    found = read_keypoints(
+        args.keypoints, args.layout, args.thr, args.person, args.max_gap, args.smooth
+    )  # fmt: skip
+    if images is not None:
+        if len(images) not in (1, found.total):
+            raise InputError(
+                f"{args.input} has {len(images)} pictures, {args.keypoints} {found.total} frames; expected as many"
+            )
+        if len(images) > 1:  # only those in which the person is there
+            images.places = images.places[found.rows.start : found.rows.stop]
+    size = args.image_size or found.size or (images[0].size if images is not None else None)
+    fps = args.fps or found.fps or FPS
+    print(keypoint_report.describe(found, args.keypoints, size, fps))
+    for line in keypoint_report.warnings(found, size, any_lifter.SEES[method]):
+        log.warning("%s: %s", args.keypoints, line)
+    return found, size, fps
+
+
+def lift(
+    saved: any_lifter.SavedLifter, file: Path, found: KeypointFile, size: tuple[int, int] | None, run: running.Run
+) -> torch.Tensor:
+    """Poses (T, 17, 3), camera axes, the hip at the origin, in the lifter's unit."""
+    network = models.create(saved.network.name, **saved.network.sizes)
+    checkpoint.load_weights(network, saved.network.state, file)
+    points = torch.from_numpy(found.points)
+    any_lifter.check_size(points, file.name)
+    keypoints = any_lifter.lifter_input(saved.method, points, size).to(run.device)
+    with run.autocast():
+        return camera_poses(network.to(run.device).eval(), saved.method, keypoints, saved.camera, saved.factor)
+
+
+def write(
+    folder: Path,
+    found: KeypointFile,
+    camera: np.ndarray,
+    method: str,
+    fps: float,
+    args: argparse.Namespace,
+    images: turntable.Pictures | None = None,
+    film: bool = True,
+) -> list[Path]:
+    """Poses as npz, JSON and BVH, and a film of them, a GIF if `film`, and an MP4; -> the files."""
+    pitch = upright.estimate_pitch(camera) if args.camera_pitch is None else args.camera_pitch
+    scale = 1.0 if method in any_lifter.POSEAUG else upright.human_scale(camera)
+    world = upright.on_floor(upright.to_world(scale * camera, pitch))
+    files = save_poses(
+        folder, found, camera, world, fps, method=method, checkpoint=str(args.ckpt), camera_pitch=round(pitch, 3),
+        metres_per_unit=scale,
+    )  # fmt: skip
+    how = "found from feet and bodies" if args.camera_pitch is None else "as given"
+    print(f"camera {pitch:.1f} degrees down ({how}); one unit of {method} is {scale:.3g} m")
+    return files + draw_film(
+        folder, found.points[: args.vis_frames], world[: args.vis_frames], method, fps, images, film
+    )
+
+
+def draw_film(
+    folder: Path, points: np.ndarray, world: np.ndarray, method: str, fps: float, images: Any, gif: bool
+) -> list[Path]:
+    """film.gif, if asked for, and film.mp4, where there is ffmpeg; of a single pose turning.gif."""
+    level = np.stack((world[..., 0], -world[..., 2], world[..., 1]), -1)  # axes of a camera that looks straight ahead
+    files = []
+    if gif and len(level) == 1:
+        files.append(turntable.save_turning_gif(folder / "turning.gif", level[0]))
+    elif gif:
+        if images is not None and len(images) > 1:
+            images.places = images.places[: len(level)]
+        files.append(turntable.save_film(folder / "film.gif", points, level, images, fps=fps))
+    if len(level) > 1 and shutil.which("ffmpeg"):
+        panels, titles = [points, world], ["2D", method]
+        files.append(draw.save_animation(folder / "film.mp4", panels, titles, H36M_17, fps=fps, place="floor"))
+    return files
