@@ -1,4 +1,4 @@
-"""export_onnx.py: the file gives PyTorch's poses for any number of them; what cannot be exported is said in one line."""
+"""export_onnx.py: the file gives PyTorch's poses for any number of them; what cannot be exported is one line."""
 
 import pytest
 import torch
