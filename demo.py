@@ -24,9 +24,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import lift_video
 import models
-from common import any_lifter, heatmap, hourglass, hourglass_checkpoint, hourglass_options, running, turntable
+from common import (
+    any_lifter,
+    checkpoint,
+    heatmap,
+    hourglass,
+    hourglass_checkpoint,
+    hourglass_options,
+    lift_video,
+    running,
+    turntable,
+)  # fmt: skip
 from common import hourglass_pictures as pictures
 from common.crop import crop_image
 from common.errors import InputError
@@ -35,6 +44,7 @@ from common.heatmap_metrics import at_published_size
 from common.keypoint_files import LAYOUT_NAMES, KeypointFile
 from common.npz import save_npz
 from common.options import Parser, number
+from models.lift_any import camera_poses
 
 # Published options of the Caffe network that found the 2D pose.
 CAFFE = {
@@ -95,20 +105,36 @@ def main() -> None:
     run = running.start(args)
     saved = any_lifter.load(args.ckpt, args.method, args.causal)
     images = turntable.Pictures(args.input) if args.input else None
-    found, size, fps = lift_video.read(args, images, saved.method)
+    found, size, fps, report = lift_video.read(args, images, saved.method)
+    print(report)
     count = len(found.points)
     if args.frame >= count:
         raise InputError(f"--frame {args.frame}: {args.keypoints} has frames 0 to {count - 1}")
-    poses = lift_video.lift(saved, args.ckpt, found, size, run).cpu().numpy()
+    poses = lift(saved, args.ckpt, found, size, run).cpu().numpy()
     if not run.is_main:
         return
     files = []
     if saved.method == "gan":
         files = draw(found, poses, images, args, fps)
     if saved.method != "gan" or count > 1:
-        files += lift_video.write(args.output, found, poses, saved.method, fps, args, images, not files)
+        written, how = lift_video.write(args.output, found, poses, saved.method, fps, args, images, not files)
+        print(how)
+        files += written
     names = [file.name for file in files]
     print(f"{len(files)} files in {args.output}: {', '.join(names if len(names) < 9 else names[:2] + names[-6:])}")
+
+
+def lift(
+    saved: any_lifter.SavedLifter, file: Path, found: KeypointFile, size: tuple[int, int] | None, run: running.Run
+) -> torch.Tensor:
+    """Poses (T, 17, 3), camera axes, the hip at the origin, in the lifter's unit."""
+    network = models.create(saved.network.name, **saved.network.sizes)
+    checkpoint.load_weights(network, saved.network.state, file)
+    points = torch.from_numpy(found.points)
+    any_lifter.check_size(points, file.name)
+    keypoints = any_lifter.lifter_input(saved.method, points, size).to(run.device)
+    with run.autocast():
+        return camera_poses(network.to(run.device).eval(), saved.method, keypoints, saved.camera, saved.factor)
 
 
 def check_options(parser: Parser, args: Namespace) -> None:

@@ -1,7 +1,4 @@
-"""What `demo.py` does with a file of 2D keypoints and any trained lifter: read, report, lift, stand upright, write.
-
-Not a script of its own. It lies here, above `common` and `models`, since it needs both.
-"""
+"""What `demo.py` does with a file of 2D keypoints around lifting them: read, report, stand upright, write."""
 
 import argparse
 import logging
@@ -10,17 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-import models
-from common import any_lifter, checkpoint, draw, keypoint_report, running, turntable, upright
+from common import any_lifter, draw, keypoint_report, turntable, upright
 from common.errors import InputError
 from common.keypoint_files import FPS, KeypointFile, image_size, read_keypoints
 from common.options import Parser, number
 from common.pose_files import save_poses
 from common.skeleton import H36M_17
 from common.video_keypoints import MAX_GAP
-from models.lift_any import camera_poses
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +46,8 @@ def add_options(parser: Parser) -> None:
 
 def read(
     args: argparse.Namespace, images: turntable.Pictures | None, method: str
-) -> tuple[KeypointFile, tuple[int, int] | None, float]:
-    """The keypoints, the picture's size and frames per second; prints what was found, and warns of what is odd."""
+) -> tuple[KeypointFile, tuple[int, int] | None, float, str]:
+    """The keypoints, the picture's size, frames per second, and what was found in words; warns of what is odd."""
     found = read_keypoints(
         args.keypoints, args.layout, args.thr, args.person, args.max_gap, args.smooth
     )  # fmt: skip
@@ -66,23 +60,9 @@ def read(
             images.places = images.places[found.rows.start : found.rows.stop]
     size = args.image_size or found.size or (images[0].size if images is not None else None)
     fps = args.fps or found.fps or FPS
-    print(keypoint_report.describe(found, args.keypoints, size, fps))
     for line in keypoint_report.warnings(found, size, any_lifter.SEES[method]):
         log.warning("%s: %s", args.keypoints, line)
-    return found, size, fps
-
-
-def lift(
-    saved: any_lifter.SavedLifter, file: Path, found: KeypointFile, size: tuple[int, int] | None, run: running.Run
-) -> torch.Tensor:
-    """Poses (T, 17, 3), camera axes, the hip at the origin, in the lifter's unit."""
-    network = models.create(saved.network.name, **saved.network.sizes)
-    checkpoint.load_weights(network, saved.network.state, file)
-    points = torch.from_numpy(found.points)
-    any_lifter.check_size(points, file.name)
-    keypoints = any_lifter.lifter_input(saved.method, points, size).to(run.device)
-    with run.autocast():
-        return camera_poses(network.to(run.device).eval(), saved.method, keypoints, saved.camera, saved.factor)
+    return found, size, fps, keypoint_report.describe(found, args.keypoints, size, fps)
 
 
 def write(
@@ -94,8 +74,10 @@ def write(
     args: argparse.Namespace,
     images: turntable.Pictures | None = None,
     film: bool = True,
-) -> list[Path]:
-    """Poses as npz, JSON and BVH, and a film of them, a GIF if `film`, and an MP4; -> the files."""
+) -> tuple[list[Path], str]:
+    """Poses as npz, JSON and BVH, and a film of them, a GIF if `film`, and an MP4; -> the files, and camera and scale
+    in words.
+    """
     pitch = upright.estimate_pitch(camera) if args.camera_pitch is None else args.camera_pitch
     scale = 1.0 if method in any_lifter.POSEAUG else upright.human_scale(camera)
     world = upright.on_floor(upright.to_world(scale * camera, pitch))
@@ -104,10 +86,9 @@ def write(
         metres_per_unit=scale,
     )  # fmt: skip
     how = "found from feet and bodies" if args.camera_pitch is None else "as given"
-    print(f"camera {pitch:.1f} degrees down ({how}); one unit of {method} is {scale:.3g} m")
-    return files + draw_film(
-        folder, found.points[: args.vis_frames], world[: args.vis_frames], method, fps, images, film
-    )
+    shown = slice(args.vis_frames)
+    files += draw_film(folder, found.points[shown], world[shown], method, fps, images, film)
+    return files, f"camera {pitch:.1f} degrees down ({how}); one unit of {method} is {scale:.3g} m"
 
 
 def draw_film(
