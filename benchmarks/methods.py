@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 import models
-from benchmarks.gan import TextbookMartinez
+from benchmarks import gan
 from benchmarks.textbook import TextbookStudent, TextbookTeacher
 from benchmarks.textbook_lifters import TextbookGCN, TextbookMLP, TextbookSTGCN, TextbookVideoPose
 from common import metrics
@@ -24,8 +25,9 @@ REPLICAS = 4  # rotated copies in the steps of teacher and student
 
 @dataclass(frozen=True)
 class Method:
-    """loss, textbook_loss: (network, gathered data, rotations or None) -> scalar. data: axes (J, D) and scale of the
-    tensors that a step gathers from. turn: options of the random rotations; None where there are none.
+    """loss, textbook_loss: (network, gathered data, rotations or None) -> scalar; none where several networks learn at
+    once, in the step that the module `steps` makes. data: axes (J, D) and scale of the tensors that a step gathers
+    from. turn: options of the random rotations; None where there are none.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Method:
     turn: dict | None = None
     max_norm: float | None = None  # of the gradient
     sizes: dict = field(default_factory=dict)  # of the network
+    steps: ModuleType | None = None
 
     def create(self) -> nn.Module:
         """The network with fresh weights."""
@@ -151,14 +154,15 @@ METHODS = {
         lifter("stgcn", TextbookSTGCN, dropout=-1),
         Method(
             "gan_lifter",
-            TextbookMartinez,
-            None,  # three networks learn at once: see `benchmarks.gan`
+            gan.TextbookMartinez,
+            None,
             None,
             adam,
             predict=lambda model, keypoints: chen_lift(keypoints, model(keypoints)),
             errors=lifter_errors,
             data=((17, 2, 0.1),),
             batch_size=4096,
+            steps=gan,
         ),
     )
 }

@@ -26,7 +26,6 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks import gan  # noqa: E402
 from benchmarks.methods import METHODS, REPLICAS, Method  # noqa: E402
 from common import running  # noqa: E402
 from common.options import Parser, number  # noqa: E402
@@ -95,8 +94,8 @@ def forever(run: running.Run, batch_size: int) -> Iterator[Tensor]:
 
 def make_step(method: Method, model, data: tuple[Tensor, ...], run: running.Run) -> Callable[[Tensor], Tensor]:
     """One training step from the indices of a batch, as the scripts take it."""
-    if method.name == "gan_lifter":
-        return gan.make_step(model, data[0], run)
+    if method.steps:
+        return method.steps.make_step(model, data[0], run)
     optimizer = method.optimizer(model.parameters(), fused=True)
 
     def step(index: Tensor) -> Tensor:
@@ -116,8 +115,8 @@ def make_baseline(
     method: Method, model, data: tuple[Tensor, ...], run: running.Run, batch_size: int
 ) -> Callable[[], object]:
     """The textbook step: single items through a DataLoader, `.item()` for the log, torch's default optimiser."""
-    if method.name == "gan_lifter":
-        return gan.make_baseline(data[0], run, batch_size)
+    if method.steps:
+        return method.steps.make_baseline(data[0], run, batch_size)
     textbook = method.textbook().to(run.device)
     textbook.load_state_dict(model.state_dict())
     optimizer = method.optimizer(textbook.parameters())
@@ -148,8 +147,8 @@ def step_gflop(loss: Callable[[], Tensor]) -> float:
 def count_work(name: str, batch_size: int, run: running.Run) -> tuple[float, float]:
     """GFLOP of our step, and of the textbook network's."""
     method = METHODS[name]
-    if name == "gan_lifter":
-        return gan.count_work(batch_size, run)
+    if method.steps:
+        return method.steps.count_work(batch_size, run)
     ours, textbook = method.create(), method.textbook()
     textbook.load_state_dict(ours.state_dict())
     data, rotations = method.tensors(batch_size), method.rotations(batch_size)

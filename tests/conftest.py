@@ -101,3 +101,10 @@ def assert_refused(outcome: Outcome, *parts: str) -> None:
     assert len(lines) == 1 and lines[0].startswith("error: "), outcome.err
     for part in parts:
         assert part in lines[0], f"{part!r} not in {lines[0]!r}"
+
+
+@pytest.fixture
+def here(folder, monkeypatch):
+    """The folder that a module of script tests has prepared (its fixture `folder`), as the current one."""
+    monkeypatch.chdir(folder)
+    return folder

@@ -36,12 +36,6 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture
-def here(folder, monkeypatch):
-    monkeypatch.chdir(folder)
-    return folder
-
-
 def test_training_is_recorded(here):
     first, second = metric_rows("trained")
     assert first["loss"] > 0 and "val_synthesis" not in first

@@ -41,12 +41,6 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def here(folder, monkeypatch):
-    monkeypatch.chdir(folder)
-    return folder
-
-
-@pytest.fixture
 def trained(here, script) -> Path:
     """All three stages, by the published commands on synthetic images, and one epoch each; made once."""
     if not Path("exp/fusion_3d_var").exists():

@@ -52,12 +52,6 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture
-def here(folder, monkeypatch):
-    monkeypatch.chdir(folder)
-    return folder
-
-
 def run_of(folder: Path, lifter: str = "mlp", keypoints: str = "gt") -> Path:
     (run,) = (Path(folder) / lifter / keypoints).iterdir()
     return run
