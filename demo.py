@@ -3,6 +3,7 @@
     python demo.py --demo IMAGE_OR_FOLDER --load_model FILE [--gpus -1]         image-to-3D network (hourglass)
     python demo.py --input IMAGE --method gan --ckpt FILE --keypoints FILE [--output demo_out]
     python demo.py --method mlp --ckpt FILE --keypoints FOLDER --image-size 1920x1080     a video, any other lifter
+    python demo.py --input VIDEO --load_model FILE --ckpt FILE     2D poses by an image network, then any lifter
 
 hourglass: takes images with one person in the middle, cut out to fill them. Writes NAME_pose.png (the 2D pose over the
 image, the 3D pose beside it), NAME_turning.gif, and poses.npz.
@@ -11,7 +12,8 @@ teacher, student, mlp, gcn, videopose, stgcn, gan: without --method what the che
 of OpenPose, COCO (Detectron2), AlphaPose or MMPose (JSON), of VideoPose3D's inference (.npz), or from .npz or .npy, in
 any layout of common/keypoint_layouts.py. One person is followed and gaps are filled in; what was found is told joint by
 joint, with a warning of what does not look like the training set. Writes poses.npz, poses.json and poses.bvh (upright,
-metres), film.gif, and film.mp4 where there is ffmpeg.
+metres), film.gif, and film.mp4 where there is ffmpeg. With --load_model instead of --keypoints, a network of
+train_hourglass.py finds the 2D poses of one person in --input: a video (through ffmpeg), a folder of frames, an image.
 
 gan: writes besides openpose_detect.jpg (the 2D pose over the picture), rot_000_degree.png to rot_345_degree.png (a view
 every 15 degrees), turning.gif, and pose_3d.npz, which has no unit: Kudo's joints are 1 from the hip on average across
@@ -19,6 +21,7 @@ the image, Chen's heads 1 from it over the training set. Of a single picture it 
 """
 
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,19 +31,18 @@ import models
 from common import (
     any_lifter,
     checkpoint,
-    heatmap,
     hourglass,
     hourglass_checkpoint,
     hourglass_options,
+    image_poses,
     lift_video,
     running,
     turntable,
+    video,
 )  # fmt: skip
 from common import hourglass_pictures as pictures
-from common.crop import crop_image
 from common.errors import InputError
-from common.heatmap_decode import REFINEMENTS, decode, decode_3d, mpii_to_h36m
-from common.heatmap_metrics import at_published_size
+from common.heatmap_decode import REFINEMENTS
 from common.keypoint_files import LAYOUT_NAMES, KeypointFile
 from common.npz import save_npz
 from common.options import Parser, number
@@ -57,7 +59,7 @@ CAFFE = {
 def options_parser() -> Parser:
     parser = Parser(__doc__)
     parser.add_argument(
-        "--input", type=Path, metavar="IMAGE", help="picture, animated picture or folder of frames; none: blank paper"
+        "--input", type=Path, metavar="IMAGE", help="picture, video or folder of frames; none: blank paper"
     )
     parser.add_argument(
         "--method",
@@ -65,7 +67,16 @@ def options_parser() -> Parser:
         help="how the pose is found; default: hourglass with --demo, else the lifter that the checkpoint holds",
     )
     parser.add_argument("--demo", type=Path, metavar="IMAGE", help="hourglass: an image or a folder of images")
-    parser.add_argument("--load_model", default="", metavar="FILE", help="hourglass: of train_hourglass.py or released")
+    parser.add_argument(
+        "--load_model", default="", metavar="FILE",
+        help="of train_hourglass.py or released: for hourglass, or the 2D model in front of a lifter",
+    )  # fmt: skip
+    parser.add_argument(
+        "--box",
+        type=image_poses.box,
+        metavar="X,Y,W,H",
+        help="2D model: all that the person walks through, pixels; default: all",
+    )
     parser.add_argument("--gpus", default="", metavar="N", help="hourglass: 0: that GPU, -1: the CPU")
     parser.add_argument(
         "--refine", choices=REFINEMENTS, default="taylor", help="hourglass: where on the map a joint is"
@@ -104,12 +115,24 @@ def main() -> None:
     check_options(parser, args)
     run = running.start(args)
     saved = any_lifter.load(args.ckpt, args.method, args.causal)
-    images = turntable.Pictures(args.input) if args.input else None
-    found, size, fps, report = lift_video.read(args, images, saved.method)
+    with video.opened(args.input) as images:
+        from_keypoints(args, run, saved, images)
+
+
+def from_keypoints(
+    args: Namespace, run: running.Run, saved: any_lifter.SavedLifter, images: turntable.Pictures | None
+) -> None:
+    """Lift what a file holds, or what the 2D model finds in the pictures."""
+    raw = None
+    if args.load_model:
+        finder, _ = load_finder(args, run)
+        raw = image_poses.follow(finder, images, args.thr, args.box, partial(run.progress, text="2D poses"))
+    found, size, fps, report = lift_video.read(args, images, saved.method, raw)
+    images = None if images is None else images.part(slice(found.rows.start, found.rows.stop))
     print(report)
     count = len(found.points)
     if args.frame >= count:
-        raise InputError(f"--frame {args.frame}: {args.keypoints} has frames 0 to {count - 1}")
+        raise InputError(f"--frame {args.frame}: there are frames 0 to {count - 1}")
     poses = lift(saved, args.ckpt, found, size, run).cpu().numpy()
     if not run.is_main:
         return
@@ -138,17 +161,21 @@ def lift(
 
 
 def check_options(parser: Parser, args: Namespace) -> None:
-    """Refuse what needs a 2D network that gives the lifter's joints, which this framework does not have."""
+    """Refuse Caffe's networks, and 2D poses from nowhere or from two sides."""
     if args.ckpt is None:
         parser.error("which lifter? give --ckpt FILE; of images: --demo IMAGE --load_model FILE")
     caffe = [f"--{name}" for name in CAFFE if getattr(args, name) is not None]
     if caffe:
         parser.error(
-            f"{', '.join(caffe)}: there is no Caffe here; run OpenPose or another 2D model on the picture and give its "
-            "file as --keypoints FILE"
+            f"{', '.join(caffe)}: there is no Caffe here; give the file of another 2D model as --keypoints FILE, or a "
+            "network of this framework as --load_model FILE"
         )
-    if args.keypoints is None:
-        parser.error("which 2D pose? give --keypoints FILE (OpenPose, COCO, AlphaPose)")
+    if args.keypoints and args.load_model:
+        parser.error("both --keypoints and --load_model give 2D poses: leave one out")
+    if args.keypoints is None and not (args.load_model and args.input):
+        parser.error(
+            "which 2D pose? give --keypoints FILE (OpenPose, COCO, AlphaPose), or --input VIDEO with --load_model FILE"
+        )
 
 
 def draw(
@@ -187,52 +214,33 @@ def from_images(parser: Parser, args: Namespace) -> None:
     if len(hourglass_options.gpu_numbers(args.gpus)) > 1:
         parser.error(f"--gpus {args.gpus}: the demo takes one, or -1 for the CPU")
     run = hourglass_options.start(args)
-    path = hourglass_options.find_weights(args.load_model)
     files = pictures.image_files(source)
-    saved = hourglass_checkpoint.load(path)
-    model = models.create(saved.name, **saved.sizes)
-    hourglass_checkpoint.load_weights(model, saved.state, path)
-    predict = hourglass.network(
-        model.to(run.device, memory_format=hourglass.memory_format(run.device)).eval(),
-        run,
-        hourglass_checkpoint.arch_of(saved),
-    )
-    trained = hourglass.saved_options(saved.file)
-    size = (trained.get("input_h", saved.sizes.get("size", 256)), trained.get("input_w", saved.sizes.get("size", 256)))
-    if not saved.sizes["depth"]:
-        running.log.warning("%s has no depths (stage 1): 2D poses only", path)
+    finder, has_depths = load_finder(args, run)
+    if not has_depths:
+        running.log.warning("%s has no depths (stage 1): 2D poses only", args.load_model)
     names, found = pictures.picture_names(files), {}
     for file, image in run.progress(pictures.readable_images(files), len(files), "images"):
-        points, pose, peak = find_pose(predict, image, size, args.refine, run.device)
-        found[str(file)] = (points, pose, peak)
-        pictures.save_picture(args.output / f"{names[file]}_pose.png", pictures.beside(image, points, pose))
-        if pose is not None:
-            turntable.save_turning_gif(
-                args.output / f"{names[file]}_turning.gif", pose, pictures.skeleton_of(len(pose))
-            )
+        found[file] = image_poses.find(finder, [image], image_poses.whole_picture(image.size, finder)[None])
+        pictures.save_pose(args.output, names[file], image, found[file])
     if not found:
         raise InputError(f"none of {len(files)} file{'s' * (len(files) > 1)} of {source} could be read as an image")
-    points, poses, peaks = zip(*found.values(), strict=True)
-    arrays = {"files": np.array(list(found)), "keypoints": np.stack(points), "peak": np.stack(peaks)}
-    if poses[0] is not None:
-        sized = at_published_size(mpii_to_h36m(torch.from_numpy(np.stack(poses)))).numpy()
-        arrays |= {"poses": np.stack(poses), "poses_h36m_mm": sized}
-    save_npz(args.output / "poses.npz", **arrays)
+    pictures.save_poses(args.output / "poses.npz", found)
+    if args.vis_html:
+        print(f"page: {pictures.save_page(args.vis_html, found)}")
     print(f"{len(found)} of {len(files)} images; results in {args.output}")
 
 
-@torch.inference_mode()
-def find_pose(predict: hourglass.Network, image, size: heatmap.Size, refine: str, device: torch.device) -> tuple:
-    """Joints (J, 2), image pixels; pose (16, 3) in fractions of the image's longer side, or None; peaks (J,)."""
-    center, side = np.array(image.size) / 2, float(max(image.size))
-    width = heatmap.fit_aspect(side, side, size[1] / size[0])[0]
-    crop = crop_image(image, heatmap.crop_affine(center, width, 0.0, size, inverse=True), size)
-    output = predict(crop.unsqueeze(0).to(device))
-    points, peak = decode(output["hm"], refine)
-    points = points[0].double().cpu().numpy() + (0.0 if refine in ("published", "integer") else 0.5)
-    pixels = heatmap.to_image(points, center, width, output["hm"].shape[-2:])
-    pose = decode_3d(output["hm"], output["depth"], refine)[0].cpu().numpy() if "depth" in output else None
-    return pixels, pose, peak[0].cpu().numpy()
+def load_finder(args: Namespace, run: running.Run) -> tuple[image_poses.Finder, bool]:
+    """The image network of --load_model, and whether it has depths."""
+    path = hourglass_options.find_weights(args.load_model)
+    saved = hourglass_checkpoint.load(path)
+    model = models.create(saved.name, **saved.sizes)
+    hourglass_checkpoint.load_weights(model, saved.state, path)
+    model = model.to(run.device, memory_format=hourglass.memory_format(run.device)).eval()
+    predict = hourglass.network(model, run, hourglass_checkpoint.arch_of(saved))
+    trained = hourglass.saved_options(saved.file)
+    size = tuple(trained.get(name, saved.sizes.get("size", 256)) for name in ("input_h", "input_w"))
+    return image_poses.Finder(predict, size, args.refine, run.device), saved.sizes["depth"]
 
 
 if __name__ == "__main__":

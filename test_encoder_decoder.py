@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 import models
-from common import checkpoint, encoder_decoder_checkpoint, running
+from common import checkpoint, encoder_decoder_checkpoint, running, vis_html
 from common import encoder_decoder as shared
 from common import encoder_decoder_pictures as pictures
 from common import encoder_decoder_scores as scoring
@@ -46,6 +46,7 @@ def options() -> Parser:
     testing.add_argument("--gif", action="store_true", help="write the sweep of the yaw")
     testing.add_argument("--image", type=number(int, 0), default=0, metavar="N", help="which held-out image to turn")
     testing.add_argument("--angles", type=number(int, 8), default=36, metavar="N", help="views of the sweep")
+    vis_html.add_option(testing)
     labels = parser.add_argument_group("Few labels")
     labels.add_argument(
         "--label_fraction", default="", metavar="LIST", help="parts of the training labels, 0 to 1, with commas between"
@@ -110,6 +111,9 @@ def main() -> None:
         if args.gif:
             image, sweep, angles = sweep_of(model, test, run, args.image, args.angles, has_pose)
             print(f"picture: {pictures.save_sweep(output, image, sweep, angles)}")
+        if args.vis_html:
+            head = head_of(model, test.labels, points) if has_pose else None
+            print(f"page: {pictures.save_page(args.vis_html, test, head)}")
         print(f"results in {output}")
 
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 
 import models
-from common import checkpoint, evaluate, hourglass, hourglass_checkpoint, pckh, running
+from common import checkpoint, evaluate, hourglass, hourglass_checkpoint, pckh, running, vis_html
 from common import hourglass_options as options
 from common.errors import InputError
 from common.heatmap_decode import REFINEMENTS
-from common.hourglass_pictures import save_sheet
+from common.hourglass_pictures import save_sheet, save_test_page
 from common.image_loader import evaluation_loader
 from common.skeleton import layout
 
@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument(
         "--pckh_truth", type=Path, metavar="FILE", help="default: mpii/detections_our_format.mat in --data_dir"
     )
+    vis_html.add_option(parser)
     args = parser.parse_args()
     args.test = True
     if args.pckh:
@@ -102,6 +103,8 @@ def report(args: Namespace, path: Path, test, table) -> None:
     }  # fmt: skip
     evaluate.write_json(folder / "results.json", content)
     save_sheet(folder / "predictions.png", test, table, args.refine)
+    if args.vis_html:
+        print(f"page: {save_test_page(args.vis_html, test, table, points, what)}")
     print(f"preds.npz, preds.mat, results.json, predictions.png in {folder}")
 
 

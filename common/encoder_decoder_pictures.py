@@ -11,14 +11,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.widgets import Button, Slider
 from PIL import Image
+from torch import Tensor
 
+from common import vis_html
 from common.draw import COLOURS, GRID, INK, PAPER, draw_view
+from common.encoder_decoder import Views
+from common.encoder_decoder_scores import millimetres, pose_errors
 from common.errors import InputError
 from common.files import atomic_path
 from common.scene import to_z_up, views_3d
@@ -34,6 +39,24 @@ class Turned(NamedTuple):
     synthesised: np.ndarray
     predicted: np.ndarray | None
     true: np.ndarray | None
+
+
+def save_page(path: str | Path, data: Views, predict: Callable[[Tensor], Tensor] | None) -> Path:
+    """The page for the browser of the images of `data`: each with the true pose, and the predicted one where there is a
+    pose head (rows (B,) -> poses (B, 17, 3), in the labels' unit).
+    """
+    rows = torch.from_numpy(data.rows()[: vis_html.LONGEST])
+    there = rows.to(data.labels.pose.device)
+    true = data.labels.pose[there].unflatten(-1, (-1, 3))
+    metres = 1.0 if millimetres(true) == 1000 else 0.001
+    found = {} if predict is None else {"pose head": torch.cat([predict(part).float() for part in there.split(1024)])}
+    errors = {name: pose_errors(pose, true)["MPJPE"] for name, pose in found.items()}
+    poses = {name: metres * (pose - pose[:, :1]) for name, pose in (found | {"truth": true}).items()}
+    return vis_html.write_page(
+        path, poses, H36M_17, fps=2, frame="camera", errors=errors, flat_title="image",
+        image=vis_html.Lazy(len(rows), lambda i: data.images[rows[i : i + 1]][0][0].cpu().numpy()),
+        title=f"encoder-decoder: {len(rows):,} held-out images", about="17 joints, root-relative, one image a frame",
+    )  # fmt: skip
 
 
 # ------------------------------------------------------------ examples

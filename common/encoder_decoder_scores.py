@@ -112,9 +112,14 @@ def pose_errors(pose: Tensor, target: Tensor) -> dict[str, Tensor]:
     published score is this times 17 / 16, which leaves the root out), P-MPJPE after Procrustes.
     """
     pose, target = (part - part[:, :1] for part in (pose, target))
-    factor = 1000.0 if target.abs().max() < METRES else 1.0
+    factor = millimetres(target)
     found = metrics.mpjpe(pose, target), metrics.n_mpjpe(pose, target), metrics.p_mpjpe(pose, target)
     return {name: factor * values for name, values in zip(POSE_ERRORS, found, strict=True)}
+
+
+def millimetres(poses: Tensor) -> float:
+    """How many there are in the labels' unit, metres or millimetres, by the size of the poses."""
+    return 1000.0 if poses.abs().max() < METRES else 1.0
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """Pictures of what an image-to-3D network found: the 2D pose over each image, the 3D pose beside it, turning films.
 
-Also the reading of images for `demo.py`. MPII's 16 joints (COCO's 17 in 2D); see `common.turntable` for the drawing.
+Also the reading of images and the writing of results for `demo.py`. MPII's 16 joints (COCO's 17 in 2D); see
+`common.turntable` for the drawing.
 """
 
 import logging
@@ -8,15 +9,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from common import turntable
+from common import turntable, vis_html
 from common.crop import open_rgb
 from common.draw import PAPER
 from common.errors import InputError
 from common.files import atomic_path
+from common.heatmap_decode import mpii_to_h36m
+from common.heatmap_metrics import at_published_size
 from common.image_data import Crops
+from common.image_poses import Found
+from common.npz import save_npz
 from common.skeleton import COCO_17, H36M_17, MPII_16, Skeleton
 
 log = logging.getLogger(__name__)
@@ -82,6 +88,65 @@ def save_sheet(path: Path, crops: Crops, table: Mapping[str, Tensor], refine: st
     for i, panel in enumerate(panels):
         page.paste(panel, (i % columns * wide, i // columns * high))
     return save_picture(path, page)
+
+
+def save_test_page(path: Path, crops: Crops, table: Mapping[str, Tensor], points: np.ndarray, about: str) -> Path:
+    """The page for the browser of a scored set (`hourglass.evaluate`): an image a frame, with what was found in 2D and
+    3D and the truth; `points` (N, J, 2): image pixels.
+    """
+
+    def image(row: int) -> Image.Image:
+        part = int(np.searchsorted(crops.starts, row, side="right")) - 1
+        return crops.sets[part].open_image(row - int(crops.starts[part]))
+
+    count = min(len(crops), vis_html.LONGEST)
+    truth = np.concatenate([np.where(p.annotated[..., None], p.joints, np.nan) for p in crops.sets])[:count]
+    poses, errors = {}, None
+    if "poses" in table:
+        poses = {"hourglass": table["poses"][:count] / 1000, "truth": table["gt_3d"][:count] / 1000}
+        errors = {"hourglass": table["mpjpe"][:count]}
+    return vis_html.write_page(
+        path, poses, H36M_17 if poses else skeleton_of(points.shape[1]), image=vis_html.Lazy(count, image), fps=1,
+        keypoints={"hourglass": points[:count], "truth": truth}, skeleton_2d=skeleton_of(points.shape[1]),
+        frame="camera", errors=errors, metric="MPJPE, 15 bones' sum 4000 mm", title=f"hourglass: {count:,} images",
+        flat_title="2D found and true", about=about,
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------ what was found in single images
+
+
+def save_pose(folder: Path, name: str, image: Image.Image, found: Found) -> None:
+    """NAME_pose.png, and with depths NAME_turning.gif, of one image."""
+    pose = None if found.poses is None else found.poses[0]
+    save_picture(folder / f"{name}_pose.png", beside(image, found.points[0], pose))
+    if pose is not None:
+        turntable.save_turning_gif(folder / f"{name}_turning.gif", pose, skeleton_of(len(pose)))
+
+
+def save_poses(path: Path, found: Mapping[Path, Found]) -> None:
+    """The poses of N images as npz: files (N,), keypoints (N, J, 2) pixels, peak (N, J); with depths poses (N, 16, 3),
+    fractions of the window, and poses_h36m_mm (N, 17, 3), Human3.6M's order, at the published size.
+    """
+    points, peaks, poses = zip(*found.values(), strict=True)
+    arrays = {"files": np.array([str(file) for file in found])}
+    arrays |= {"keypoints": np.concatenate(points), "peak": np.concatenate(peaks)}
+    if poses[0] is not None:
+        arrays["poses"] = np.concatenate(poses)
+        arrays["poses_h36m_mm"] = at_published_size(mpii_to_h36m(torch.from_numpy(arrays["poses"]))).numpy()
+    save_npz(path, **arrays)
+
+
+def save_page(path: Path, found: Mapping[Path, Found]) -> Path:
+    """The page for the browser: an image a frame, with its 2D pose and its 3D pose."""
+    points, _, poses = zip(*list(found.values())[: vis_html.LONGEST], strict=True)
+    flat = skeleton_of(points[0].shape[1])
+    return vis_html.write_page(
+        path, {} if poses[0] is None else {"hourglass": np.concatenate(poses)}, flat, np.concatenate(points),
+        turntable.Pictures(list(found)[: vis_html.LONGEST]), fps=1, frame="camera", unit=None,
+        flat_title="2D pose found", title=f"hourglass: {len(found):,} image{'s' * (len(found) > 1)}",
+        about="one image a frame; depths in the scale of the image, no truth to compare with",
+    )  # fmt: skip
 
 
 # ------------------------------------------------------------ images to look at

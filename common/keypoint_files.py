@@ -48,6 +48,7 @@ def read_keypoints(
     max_gap: int = video_keypoints.MAX_GAP,
     smooth: float = 0.0,
     trim: bool = True,
+    raw: RawKeypoints | None = None,
 ) -> KeypointFile:
     """Read one person's keypoints.
 
@@ -56,18 +57,20 @@ def read_keypoints(
     before and after, or from its neighbours in the body (`video_keypoints.fill`); a warning names it.
 
     Args:
-        path: `.json`, `.npz`, `.npy`, or a folder of files of one frame each.
+        path: `.json`, `.npz`, `.npy`, or a folder of files of one frame each; with `raw` only a name for messages.
         layout: one of `LAYOUT_NAMES`; None: found from the file's names or the number of joints.
         person: 1 is the largest, in pixels and frames.
         max_gap: frames that a joint is filled in over from other frames, and that a person may be away.
         smooth: frames, sigma of a Gaussian mean over time; 0: none.
         trim: leave out the frames before the person comes and after it is gone.
+        raw: what a file would hold, found otherwise.
 
     Raises:
         InputError: missing or damaged file, unknown layout, nobody in it, or a hip or shoulder missing in every frame.
     """
     path = Path(path)
-    raw, people, name, points, rows = _read_person(path, layout, person, max_gap, trim)
+    raw = raw or read_raw(path)
+    people, name, points, rows = _one_person(raw, path, layout, person, max_gap, trim)
     matrix = h36m_matrix(name)
     joints, confidence, status = video_keypoints.fill(points, matrix, name, threshold, max_gap, path)
     return KeypointFile(
@@ -117,11 +120,10 @@ def image_size(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _read_person(
-    path: Path, layout: str | None, person: int, max_gap: int, trim: bool
-) -> tuple[RawKeypoints, list[video_keypoints.Person], str, np.ndarray, range]:
-    """The file, its people, the layout, and the points (T, J, 3) and frames of the one asked for."""
-    raw = read_raw(path)
+def _one_person(
+    raw: RawKeypoints, path: Path, layout: str | None, person: int, max_gap: int, trim: bool
+) -> tuple[list[video_keypoints.Person], str, np.ndarray, range]:
+    """All people, the layout, and the points (T, J, 3) and frames of the one asked for."""
     counts = sorted({len(one) for people in raw.people for one in people})
     if not counts:
         raise InputError(f"{path} holds no person; choose another file")
@@ -133,4 +135,4 @@ def _read_person(
         raise InputError(f"{path}: every joint is missing in every frame; choose another file")
     points, rows = video_keypoints.one_person(people, person, len(raw.frames), trim, path)
     seen = np.where((points[..., :2] != 0).any(-1, keepdims=True), points, np.nan)
-    return raw, people, layout_of(layout or raw.layout, seen, path), points, rows
+    return people, layout_of(layout or raw.layout, seen, path), points, rows

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from common import any_lifter, draw, keypoint_report, turntable, upright
+from common import any_lifter, draw, keypoint_report, turntable, upright, vis_html
 from common.errors import InputError
 from common.keypoint_files import FPS, KeypointFile, image_size, read_keypoints
+from common.keypoint_formats import RawKeypoints
 from common.options import Parser, number
 from common.pose_files import save_poses
 from common.skeleton import H36M_17
@@ -42,27 +43,27 @@ def add_options(parser: Parser) -> None:
     group.add_argument(
         "--vis-frames", type=number(int, 1), default=300, metavar="N", help="length of the film, in pictures"
     )
+    vis_html.add_option(group)
 
 
 def read(
-    args: argparse.Namespace, images: turntable.Pictures | None, method: str
+    args: argparse.Namespace, images: turntable.Pictures | None, method: str, raw: RawKeypoints | None = None
 ) -> tuple[KeypointFile, tuple[int, int] | None, float, str]:
-    """The keypoints, the picture's size, frames per second, and what was found in words; warns of what is odd."""
-    found = read_keypoints(
-        args.keypoints, args.layout, args.thr, args.person, args.max_gap, args.smooth
-    )  # fmt: skip
+    """The keypoints (`raw`, or those of --keypoints), the picture's size, frames per second, and what was found in
+    words; warns of what is odd.
+    """
+    source = args.keypoints if raw is None else args.input
+    found = read_keypoints(source, args.layout, args.thr, args.person, args.max_gap, args.smooth, raw=raw)
     if images is not None:
         if len(images) not in (1, found.total):
             raise InputError(
                 f"{args.input} has {len(images)} pictures, {args.keypoints} {found.total} frames; expected as many"
             )
-        if len(images) > 1:  # only those in which the person is there
-            images.places = images.places[found.rows.start : found.rows.stop]
     size = args.image_size or found.size or (images[0].size if images is not None else None)
-    fps = args.fps or found.fps or FPS
+    fps = args.fps or found.fps or (images.fps if images is not None else None) or FPS
     for line in keypoint_report.warnings(found, size, any_lifter.SEES[method]):
-        log.warning("%s: %s", args.keypoints, line)
-    return found, size, fps, keypoint_report.describe(found, args.keypoints, size, fps)
+        log.warning("%s: %s", source, line)
+    return found, size, fps, keypoint_report.describe(found, source, size, fps)
 
 
 def write(
@@ -87,8 +88,23 @@ def write(
     )  # fmt: skip
     how = "found from feet and bodies" if args.camera_pitch is None else "as given"
     shown = slice(args.vis_frames)
-    files += draw_film(folder, found.points[shown], world[shown], method, fps, images, film)
+    pictures = None if images is None else images.part(shown)
+    files += draw_film(folder, found.points[shown], world[shown], method, fps, pictures, film)
+    if args.vis_html:
+        files.append(write_page(args.vis_html, found, world, method, fps, images))
     return files, f"camera {pitch:.1f} degrees down ({how}); one unit of {method} is {scale:.3g} m"
+
+
+def write_page(
+    path: Path, found: KeypointFile, world: np.ndarray, method: str, fps: float, images: turntable.Pictures | None
+) -> Path:
+    """The page for the browser, of the first frames."""
+    shown = slice(vis_html.LONGEST)
+    return vis_html.write_page(
+        path, {method: world[shown]}, H36M_17, keypoints=found.points[shown], fps=fps, place="floor",
+        image=None if images is None else images.part(shown), title=f"{method}: {len(world):,} frames",
+        about="lifted from 2D keypoints; no truth to compare with",
+    )  # fmt: skip
 
 
 def draw_film(
@@ -100,8 +116,6 @@ def draw_film(
     if gif and len(level) == 1:
         files.append(turntable.save_turning_gif(folder / "turning.gif", level[0]))
     elif gif:
-        if images is not None and len(images) > 1:
-            images.places = images.places[: len(level)]
         files.append(turntable.save_film(folder / "film.gif", points, level, images, fps=fps))
     if len(level) > 1 and shutil.which("ffmpeg"):
         panels, titles = [points, world], ["2D", method]

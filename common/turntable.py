@@ -8,12 +8,13 @@ the right side orange.
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from functools import lru_cache
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-from PIL import Image, ImageColor, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont, ImageOps
 
 from common.draw import COLOURS, FLOOR, GRID, INK, PAPER, SHADOW
 from common.errors import InputError
@@ -259,13 +260,21 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 class Pictures(Sequence):
     """The picture of a file, the frames of an animated one, or the pictures of a folder in the order of their names.
 
-    Each is read, as RGB, when it is asked for: a video's frames need not fit into memory.
+    Each is read, as RGB and upright, when it is asked for: a video's frames need not fit into memory.
+
+    Args:
+        path: a file, a folder, or a list of files.
+        fps: frames per second, where known.
 
     Raises:
         InputError: missing, or no pictures that Pillow reads.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, fps: float | None = None):
+        self.fps = fps
+        if isinstance(path, list):
+            self.places = [(file, 0) for file in path]
+            return
         path = Path(path)
         if not path.exists():
             raise InputError(f"{path} does not exist (looked for {path.absolute()})")
@@ -281,11 +290,17 @@ class Pictures(Sequence):
     def __len__(self) -> int:
         return len(self.places)
 
+    def part(self, rows: slice) -> "Pictures":
+        """Some of them; a single picture stands for all frames and stays."""
+        chosen = copy(self)
+        chosen.places = self.places if len(self) == 1 else self.places[rows]
+        return chosen
+
     def __getitem__(self, index: int) -> Image.Image:
         file, frame = self.places[index]
         with _reading(file), Image.open(file) as image:
             image.seek(frame)
-            return image.convert("RGB")
+            return ImageOps.exif_transpose(image).convert("RGB")
 
 
 @contextmanager
@@ -295,8 +310,7 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(
-            f"{path} cannot be read as a picture ({' '.join(str(error).split())[:120]}); of a video, give a folder of "
-            "its frames (ffmpeg -i VIDEO frames/%05d.jpg)"
+            f"{path} cannot be read as a picture ({' '.join(str(error).split())[:120]}); choose another file"
         ) from error
 
 

@@ -10,7 +10,7 @@ import html
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,19 @@ PALETTES = {
         "methods": ("#3fd6a4", "#eba0d2", "#f0e442", "#aaa2ff"),
     },
 }  # fmt: skip
+
+
+class Lazy(Sequence):
+    """`count` pictures, each made by `get(i)` when it is asked for."""
+
+    def __init__(self, count: int, get: Callable[[int], Any]):
+        self.count, self.get = count, get
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Any:
+        return self.get(index)
 
 
 def add_option(group: Any) -> None:

@@ -13,11 +13,14 @@ from common.bvh import read_bvh
 from common.camera import h36m_cameras, normalize_screen, unproject, world_to_camera
 from common.dataset import ites_normalise
 from common.errors import InputError
+from common.hourglass_checkpoint import parse_arch
 from common.lifting import windows
+from common.npz import load_npz
 from common.rotation import quaternion_to_matrix
 from common.skeleton import H36M_16, H36M_17, convert
 from models.lift_any import BATCH, camera_poses
 from tests.common.test_keypoint_files import BODY_25, body, listed, openpose, write
+from tests.common.test_vis_html import contents
 from tests.conftest import assert_refused, command, run_command
 from tests.tiny_dataset import tiny_keypoints, tiny_poses
 
@@ -255,3 +258,54 @@ def _seen_people():
 def test_poses_without_size():
     with pytest.raises(InputError, match="all joints in one place"):
         any_lifter.check_size(torch.ones(3, 17, 2), "a.npz")
+
+
+def save_finder(joints: int = 16, sure: float = 1.0) -> None:
+    """An untrained image network of train_hourglass.py that is sure of every joint."""
+    torch.manual_seed(0)
+    name, sizes = parse_arch("msra_18", joints)
+    model = models.create(name, **sizes)
+    with torch.no_grad():
+        model.hm.bias.fill_(sure)
+    torch.save(
+        {"state_dict": model.state_dict(), "arch": "msra_18", "options": json.dumps({"input_h": 64, "input_w": 64})},
+        "finder.pth",
+    )
+
+
+@pytest.mark.parametrize("joints", [16, 17])
+def test_a_2d_model_of_ours_in_front_of_a_lifter(work, script, joints):
+    """A folder of frames: 2D by the image network, lifted, and the page for the browser."""
+    save_finder(joints)
+    checkpoint("mlp", network("mlp"))
+    (work / "frames").mkdir()
+    for t in range(3):
+        noise = np.random.default_rng(t).integers(0, 255, (48, 80, 3), np.uint8)
+        Image.fromarray(noise).save(f"frames/{t}.png")
+    done = script(
+        DEMO, "--input", "frames", "--load_model", "finder.pth", "--ckpt", "mlp.bin", "--vis-html", "page.html"
+    )
+    assert done.status == 0, done.err
+    assert f"3 frames in the layout {'coco17' if joints == 17 else 'mpii16'}" in done.out
+    assert "80 x 48 pixels" in done.out
+    poses = load_npz("demo_out/poses.npz")
+    assert poses["poses"].shape == (3, 17, 3) and np.isfinite(poses["poses"]).all()
+    content = contents(work / "page.html")
+    assert [method["name"] for method in content["methods"]] == ["mlp", "2D input"]
+    assert content["frames"] == 3 and len(content["pictures"]) == 3
+    assert (content["pictures"][0]["width"], content["pictures"][0]["height"]) == (80, 48)
+
+
+def test_2d_poses_from_nowhere_or_from_two_sides(work, script):
+    save_finder(sure=0.0)
+    checkpoint("mlp", network("mlp"))
+    Image.new("RGB", (64, 64)).save("black.png")
+    lifter = ("--ckpt", "mlp.bin")
+    both = ("--input", "black.png", "--load_model", "finder.pth", "--keypoints", "video.npz")
+    assert_refused(script(DEMO, *lifter, *both), "--keypoints and --load_model")
+    assert_refused(script(DEMO, *lifter, "--load_model", "finder.pth"), "--input VIDEO")
+    assert_refused(script(DEMO, *lifter, "--input", "none.mp4", "--load_model", "finder.pth"), "none.mp4")
+    assert_refused(script(DEMO, *lifter, *both[:2], "--load_model", "none.pth"), "none.pth")
+    assert_refused(script(DEMO, *lifter, *both[:4]), "black.png", "missing in every frame")
+    assert_refused(script(DEMO, *lifter, *both[:4], "--box", "1,2,3"), "X,Y,WIDTH,HEIGHT")
+    assert not (work / "demo_out").exists()

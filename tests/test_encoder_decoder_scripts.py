@@ -1,5 +1,6 @@
 """train_encoder_decoder.py, train_encoder_decoder_pose.py and test_encoder_decoder.py on a tiny multi-view folder."""
 
+import base64
 import json
 import runpy
 from pathlib import Path
@@ -17,6 +18,7 @@ from common.multiview_writer import write_multiview
 from common.npz import save_npz
 from common.skeleton import H36M_17
 from models.encoder_decoder_predict import other_views, turned
+from tests.common.test_vis_html import contents
 from tests.conftest import ROOT, assert_refused, command, interrupt, metric_rows, run_command
 from tests.tiny_dataset import tiny_poses
 
@@ -59,11 +61,15 @@ def test_pose_head_trains_on_the_frozen_encoder_and_is_scored(here, script):
 
     done = script(
         "test_encoder_decoder.py", *DATA[:-2], "-b", 4, "-c", "pose/best-model.pth", "--label_fraction", "0.5,1",
-        "--label_steps", 2, "--gif", "--angles", 8, "--threads", 1,
+        "--label_steps", 2, "--gif", "--angles", 8, "--threads", 1, "--vis-html", "page.html",
     )  # fmt: skip
     assert done.status == 0, done.err
+    page = contents(here / "page.html")
+    assert [method["name"] for method in page["methods"]] == ["pose head", "truth"]
+    errors = np.frombuffer(base64.b64decode(page["methods"][0]["errors"]), "<f4")
     results = json.loads((here / "pose/best-model_test/results.json").read_text())
     assert results["poses"]["pose head"]["N-MPJPE"] == pytest.approx(rows[-1]["val_n_mpjpe"], rel=1e-4)
+    assert errors.mean() == pytest.approx(results["poses"]["pose head"]["MPJPE"], rel=1e-4)
     assert results["pixel_error"]["synthesis"] == pytest.approx(metric_rows("trained")[-1]["val_synthesis"], rel=1e-4)
     assert set(results["label_fraction"]) == {"0.5", "1.0"}
     gif = Image.open(here / "pose/best-model_test/sweep.gif")

@@ -1,5 +1,6 @@
 """train_hourglass.py, test_hourglass.py and demo.py's images, tiny: the three stages, resume, processes, odd images."""
 
+import base64
 import json
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from common import hourglass_options as options
 from common.mat import load_mat, save_mat
 from common.npz import load_npz
 from tests.common import test_image_readers as readers
+from tests.common.test_vis_html import contents
 from tests.conftest import ROOT, assert_refused, command, interrupt, metric_rows, run_command
 from tests.tiny_dataset import write_tiny_dataset
 
@@ -91,7 +93,7 @@ def test_scores_and_predictions_are_saved(trained, script):
     for batch in (3, 1):
         done = script(
             "test_hourglass.py", "--exp_id", "test", *DATA, "--task", "human3d", "--full_test", "--batch_size", batch,
-            "--load_model", "exp/fusion_3d_var/model_best.pth", "--num_workers", 0,
+            "--load_model", "exp/fusion_3d_var/model_best.pth", "--num_workers", 0, "--vis-html", "test.html",
         )  # fmt: skip
         assert done.status == 0, done.err
         assert "64 x 64" in done.out and "taylor" in done.out  # the size is the checkpoint's
@@ -101,6 +103,10 @@ def test_scores_and_predictions_are_saved(trained, script):
         assert (mat["preds"] == preds["preds"]).all()
         error = np.linalg.norm(preds["preds_3d"] - preds["gt_3d"], axis=-1).mean()
         assert found["mpjpe"] == pytest.approx(error, rel=1e-5)
+        page = contents(Path("test.html"))
+        assert [method["name"] for method in page["methods"]] == ["hourglass", "truth"] and len(page["pictures"]) == 3
+        errors = np.frombuffer(base64.b64decode(page["methods"][0]["errors"]), "<f4")
+        assert errors.mean() == pytest.approx(found["mpjpe"], rel=1e-4)
         if batch == 3:
             whole = found
     assert found == pytest.approx(whole, rel=1e-4)
@@ -148,7 +154,19 @@ def test_demo_takes_any_image_and_names_what_is_none(trained, script, caplog):
     picture.save("images/turned.jpg", exif=exif)
     Path("images/cut.jpg").write_bytes(Path("images/turned.jpg").read_bytes()[:-400])
     Path("images/notes.txt").write_text("no image")
-    done = script("demo.py", "--demo", "images", "--load_model", "exp/fusion_3d/model_best.pth", "--gpus", -1)
+    done = script(
+        "demo.py",
+        "--demo",
+        "images",
+        "--load_model",
+        "exp/fusion_3d/model_best.pth",
+        "--gpus",
+        -1,
+        "--vis-html",
+        "demo.html",
+    )
+    page = contents(Path("demo.html"))
+    assert page["frames"] == 4 and {(p["width"], p["height"]) for p in page["pictures"]} == {(60, 40), (40, 60)}
     assert done.status == 0, done.err
     assert "cut.jpg" in caplog.text and "notes.txt" in caplog.text and "4 of 6" in done.out
     for name in ("grey", "palette", "alpha", "turned"):

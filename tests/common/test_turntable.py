@@ -162,5 +162,5 @@ def test_bad_input(tmp_path):
     with pytest.raises(InputError, match="holds no pictures"):
         turntable.Pictures(tmp_path)
     (tmp_path / "video.mp4").write_bytes(b"video")
-    with pytest.raises(InputError, match="cannot be read as a picture .* folder of its frames"):
+    with pytest.raises(InputError, match="cannot be read as a picture .*; choose another file"):
         turntable.Pictures(tmp_path / "video.mp4")
