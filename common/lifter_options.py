@@ -8,7 +8,14 @@ from common.options import Parser, bool_string, number
 
 log = logging.getLogger(__name__)
 
-LIFTERS = ("gcn", "mlp", "stgcn", "videopose")
+# Which of the options below each lifter's constructor takes.
+SIZES = {
+    "gcn": ("dropout", "stages"),
+    "mlp": ("dropout", "stages"),
+    "stgcn": ("dropout",),
+    "videopose": ("dropout", "stages", "architecture", "causal"),
+}
+LIFTERS = tuple(SIZES)
 TRAIN_SUBJECTS, TEST_SUBJECTS = "S1,S5,S6,S7,S8", "S9,S11"
 
 
@@ -109,12 +116,8 @@ def check_lifter(parser: Parser, args: Any) -> None:
 
 def lifter_sizes(args: Any) -> dict[str, Any]:
     """The constructor's arguments of the lifter that the options ask for."""
-    sizes: dict[str, Any] = {"dropout": args.dropout}
-    if args.posenet_name != "stgcn":
-        sizes["stages"] = args.stages
-    if args.posenet_name == "videopose":
-        sizes |= {"architecture": args.architecture or None, "causal": args.causal}
-    return sizes
+    sizes = {name: getattr(args, name) for name in SIZES[args.posenet_name]}
+    return {name: value or None if name == "architecture" else value for name, value in sizes.items()}
 
 
 def _pretrain(text: str) -> bool | str:
