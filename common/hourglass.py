@@ -73,7 +73,14 @@ def _drawn(args: Namespace, run: Run, half: str) -> People:
         (args.subjects_test, args.synthetic_test) if half == "test" else (args.subjects_train, args.synthetic_images)
     )
     images = load_synthetic_images(
-        args.data_dir, subjects, args.motion, window=args.input_w, seed=seed, limit=count, looks=looks
+        args.data_dir,
+        subjects,
+        args.motion,
+        window=args.input_w,
+        seed=seed,
+        limit=count,
+        looks=looks,
+        actions=args.actions,
     )
     if not args.no_cache:
         if run.is_main:  # the others wait, and then find the file

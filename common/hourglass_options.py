@@ -88,6 +88,7 @@ def _add_data(parser: Parser) -> None:
     made.add_argument("--motion", default="synthetic", metavar="NAME", help="poses: a set in Human3.6M's layout")
     made.add_argument("--subjects-train", default="S1,S5,S6,S7,S8", metavar="LIST", help="training subjects")
     made.add_argument("--subjects-test", default="S9,S11", metavar="LIST", help="test subjects")
+    made.add_argument("--actions", default="*", metavar="LIST", help="its actions, all takes of them; * for all")
     made.add_argument("--synthetic_images", type=number(int, 2), default=6000, help="in 3D, and as many in 2D")
     made.add_argument("--synthetic_test", type=number(int, 1), default=1000, help="of the test subjects")
     made.add_argument("--cache", type=Path, metavar="DIR", help="drawn once; default: synthetic_images in --data_dir")

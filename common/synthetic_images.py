@@ -32,8 +32,8 @@ from common.skeleton import H36M_17
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # of the content, raised with every change of it: older caches are not read
-WINDOW = 1.25  # crop window over the longer side of the joints' box, as MPII's
+VERSION = 2  # of the content, raised with every change of it: older caches are not read
+WINDOW = 1.5  # crop window over the longer side of the joints' box (MPII's: 1.25 of a standing person)
 PICTURE = 1.5  # picture over window: room for larger and turned crops
 ROOMS = 48
 LOOKS = ("subject", "sequence")
@@ -189,15 +189,17 @@ def load_synthetic_images(
     downsample: int = 5,
     limit: int | None = None,
     looks: str = "subject",
+    actions: str | Iterable[str] = "*",
 ) -> SyntheticImages:
     """Pictures of some subjects of a Human3.6M-layout set: every `downsample`-th frame (published: 5), four views.
 
-    window, seed, looks: see `SyntheticImages`. limit: take that many, evenly spread.
+    window, seed, looks: see `SyntheticImages`. limit: take that many, evenly spread. actions: as for
+    `load_pose_set`.
 
     Raises:
         InputError: as `load_pose_set`.
     """
-    poses = load_pose_set(data_dir, dataset, "gt", subjects, downsample=downsample, skeleton=H36M_17)
+    poses = load_pose_set(data_dir, dataset, "gt", subjects, actions, downsample=downsample, skeleton=H36M_17)
     if limit is not None and limit < len(poses):
         poses = _spread(poses, limit)
     return SyntheticImages(poses, window, seed, looks)
