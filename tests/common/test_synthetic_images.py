@@ -28,7 +28,7 @@ def images(folder) -> SyntheticImages:
 
 def test_the_person_fills_the_window(images):
     low, high = images.joints.min(1), images.joints.max(1)
-    assert (high - low).max(1) == pytest.approx(np.full(len(images), WINDOW / 1.25), rel=1e-3)
+    assert (high - low).max(1) == pytest.approx(np.full(len(images), WINDOW / 1.5), rel=1e-3)
     assert (low + high) / 2 == pytest.approx(np.full((len(images), 2), (images.side - 1) / 2), abs=0.01)
     assert images.side == round(WINDOW * PICTURE) and len(images) == 2 * 3 * 4 * 2
 
