@@ -55,6 +55,8 @@ def main() -> None:
     test = poseaug.load_split(args, args.subjects_test, run.device)
     cross = poseaug.load_cross_data(args, run.device)
     keypoints, targets = train.keypoints, train.relative
+    folder = poseaug.run_folder(args, poseaug.time_of_day(iso=False))
+    run.settle_resume(args, folder / "last.pth.tar")
 
     model = models.create(args.posenet_name, **lifter_options.lifter_sizes(args))
     pretrained = None if args.resume else poseaug.find_pretrained(args)
@@ -65,7 +67,6 @@ def main() -> None:
     optimizer = torch.optim.Adam(model.parameters(), args.lr, fused=True)
     parts = {"state_dict": model, "optimizer": optimizer}
 
-    folder = poseaug.run_folder(args, poseaug.time_of_day(iso=False))
     saved = poseaug.resume(args, run, parts, folder) if args.resume else {}
     finished, first_step, partial, best = (saved.get(key) for key in ("epoch", "step", "losses", "best"))
     log = RunLog(folder, args, resume=bool(args.resume))

@@ -45,6 +45,8 @@ def main() -> None:
     cross = poseaug.load_cross_data(args, run.device)
     count = len(train.poses)
     steps = run.steps(count, args.batch_size)
+    folder = poseaug.run_folder(args, poseaug.time_of_day(iso=True))
+    run.settle_resume(args, folder / "last.pth.tar")
 
     lifter = models.create(args.posenet_name, **lifter_options.lifter_sizes(args))
     pretrained = None if args.resume else poseaug.find_pretrained(args)
@@ -64,7 +66,6 @@ def main() -> None:
     data = AugmentedData(train, length_templates(args.bone_lengths), run, args.batch_size)
     shown_2d, shown_3d = train.keypoints[:4].clone(), train.poses[:4].clone()  # one pose, for a picture
 
-    folder = poseaug.run_folder(args, poseaug.time_of_day(iso=True))
     saved = poseaug.resume(args, run, parts, folder) if args.resume else {"epoch": 0, "row": None, "best": {}}
     finished, row, best = saved["epoch"], saved["row"], saved["best"]
     log = RunLog(folder, args, resume=bool(args.resume))

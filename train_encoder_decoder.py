@@ -63,6 +63,7 @@ def options() -> Parser:
 def main() -> None:
     args = options().parse_args()
     run = running.start(args)
+    run.settle_resume(args, args.checkpoint / "last.pth")
     folder = shared.find_folder(args, run)
     with_pose = NORMALISED_POSE if args.loss_weight_3d else ()
     train = shared.load_train(folder, args, run, with_pose)

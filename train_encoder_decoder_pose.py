@@ -54,6 +54,7 @@ def options() -> Parser:
 def main() -> None:
     args = options().parse_args()
     run = running.start(args)
+    run.settle_resume(args, args.checkpoint / "last.pth")
     model, sizes = pretrained(args)
     folder = shared.find_folder(args, run)
     train = shared.load_train(folder, args, run, NORMALISED_POSE, ("img_crop",))

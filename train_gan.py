@@ -71,6 +71,7 @@ def main() -> None:
     args = options().parse_args()
     args.keypoints = "sh_detect" if args.use_sh_detection else args.keypoints
     run = running.start(args)
+    run.settle_resume(args, args.checkpoint / "last.ckpt")
     supervised = args.mode == "supervised"
     train = poses_2d.load_poses_2d(
         args.dataset, args.data_dir, args.keypoints, args.subjects_train, args.actions, args.downsample, run.device,

@@ -43,6 +43,7 @@ def main() -> None:
         return test_hourglass.main()
     run = options.start(args)
     folder = args.exp_dir / args.exp_id
+    run.settle_resume(args, folder / "model_last.pth")
     train, test = (hourglass.load_crops(args, run, train) for train in (True, False))
     size = train.options.map_size
 
@@ -113,9 +114,10 @@ def main() -> None:
             ready = time.perf_counter()
         first_step, partial, trained = 0, None, time.perf_counter() - began
         row = record.means() | {"lr": optimizer.param_groups[0]["lr"]}
-        # As published saved before validating: a run that ends in between has lost no training.
-        run.save(folder / "model_last.pth", training_state(args, run, model, optimizer, best, epoch + 1))
         if validates(args, epoch + 1):
+            # As published saved before validating: a run that ends in between has only to validate.
+            state = training_state(args, run, model, optimizer, best, epoch)
+            run.save(folder / "model_last.pth", state | {"step": steps, "losses": record.state_dict()})
             model.eval()
             table = hourglass.evaluate(predict, scored, run, args, validation_loss(args))
             scores = hourglass.means(table)
@@ -125,13 +127,13 @@ def main() -> None:
             if hourglass.better(args.metric, scores[args.metric], best):
                 best = scores[args.metric]
                 run.save(folder / "model_best.pth", weights(args, model, epoch + 1))
-            state = training_state(args, run, model, optimizer, best, epoch + 1)
-            run.save(folder / "model_last.pth", state)
-            if args.save_all_models:
-                run.save(folder / f"model_{epoch + 1}.pth", state)
         wait = "" if args.hide_data_time else f", {100 * waited / trained:.0f} % waiting for images"
         say(run, f"[{epoch + 1}] {time.perf_counter() - began:.1f} s{wait}: {text(row)}")
         log.epoch(epoch + 1, row, step=(epoch + 1) * steps)
+        state = training_state(args, run, model, optimizer, best, epoch + 1)
+        run.save(folder / "model_last.pth", state)
+        if args.save_all_models and validates(args, epoch + 1):
+            run.save(folder / f"model_{epoch + 1}.pth", state)
     log.close()
     if run.is_main:
         log.plot(folder / "curves.png")

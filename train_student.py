@@ -5,8 +5,8 @@
     python train_student.py -k gt -e 40 -c checkpoint/student -r last.bin       goes on exactly where a run stopped
     torchrun --nproc_per_node 2 train_student.py -k gt                        one global batch, shared by two processes
 
-Writes stu_model_epoch_N.bin after every epoch, ckpt_student.bin (the newest), config.yaml, metrics.csv and TensorBoard
-events into the folder of -c. Ctrl-C finishes the step and saves last.bin.
+Writes stu_model_epoch_N.bin after every epoch, ckpt_student.bin (the newest), last.bin (for --resume, also at
+Ctrl-C), config.yaml, metrics.csv and TensorBoard events into the folder of -c.
 """
 
 import time
@@ -29,6 +29,7 @@ def main() -> None:
     args = parser.parse_args()
     ites.check_options(parser, args, training=True)
     run = running.start(args)
+    run.settle_resume(args, args.checkpoint / "last.bin")
     teacher = models.create(
         "teacher", width=args.n_fully_connected, layers=args.n_layers, basis=args.dict_basis_size
     ).to(run.device)  # fmt: skip

@@ -5,8 +5,8 @@
     python train_teacher.py -k gt -e 50 -c checkpoint/teacher -r last.bin     goes on exactly where a run stopped
     torchrun --nproc_per_node 2 train_teacher.py -k gt                        one global batch, shared by two processes
 
-Writes tea_model_epoch_N.bin after every epoch, ckpt_teacher.bin (the newest), config.yaml, metrics.csv and TensorBoard
-events into the folder of -c. Ctrl-C finishes the step and saves last.bin.
+Writes tea_model_epoch_N.bin after every epoch, ckpt_teacher.bin (the newest), last.bin (for --resume, also at
+Ctrl-C), config.yaml, metrics.csv and TensorBoard events into the folder of -c.
 """
 
 import time
@@ -29,6 +29,7 @@ def main() -> None:
     args = parser.parse_args()
     ites.check_options(parser, args, training=True)
     run = running.start(args)
+    run.settle_resume(args, args.checkpoint / "last.bin")
     train = ites.load(args, args.subjects_train, run.device, training=True)
     test = None if args.no_eval else ites.load(args, args.subjects_test, run.device)
     model = run.prepare(

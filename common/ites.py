@@ -81,7 +81,7 @@ def parser(description: str) -> Parser:
         "--resume",
         default="",
         metavar="FILE",
-        help="continue a run exactly; a checkpoint in the run's folder, such as last.bin",
+        help="continue a run exactly; last.bin or another checkpoint of the run, or its folder",
     )
 
     network = parser.add_argument_group("Network")
@@ -173,6 +173,7 @@ def resume(
     path = args.checkpoint / args.resume
     if not path.exists() and Path(args.resume).exists():
         path = Path(args.resume)
+    path = path / "last.bin" if path.is_dir() else path
     saved = checkpoint.load(path, run.device)
     checkpoint.check_options(saved.get("options", {}), args)
     if saved.get("teacher", teacher) != teacher:
@@ -213,11 +214,9 @@ def training_state(
 
 
 def save_epoch(folder: Path, names: tuple[str, str], state: dict[str, Any], run: Run) -> None:
-    """Save a finished epoch under its published name and as the newest; a state in mid-epoch is then out of date."""
-    for name in names:
+    """Save a finished epoch under its published name, as the newest, and for --resume."""
+    for name in (*names, "last.bin"):
         run.save(folder / name, state)
-    if run.is_main:
-        (folder / "last.bin").unlink(missing_ok=True)
 
 
 def digest(model: torch.nn.Module) -> str:

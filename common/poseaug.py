@@ -39,7 +39,7 @@ def run_folder(args: Any, time: str) -> Path:
     """The folder of a new run, CHECKPOINT/LIFTER/KEYPOINTS/TIME_NOTE; that of `--resume` where a run goes on."""
     if args.resume:
         path = Path(args.resume)
-        return path if path.is_dir() else path.parent
+        return path.parent if path.suffix == ".tar" and not path.is_dir() else path
     base = args.checkpoint / args.posenet_name / args.keypoints
     folder, number = base / f"{time}_{args.note}", 1
     while folder.exists():

@@ -29,7 +29,16 @@ from torch import nn
 from common import accelerate, batch_norm, checkpoint, memory
 from common.errors import InputError
 from common.loss_buffer import LossBuffer, NonFiniteLoss
-from common.script import Interrupted, Signals, part_processes, resume_command, run_script, world
+from common.script import (
+    Interrupted,
+    Signals,
+    may_restart,
+    part_processes,
+    resume_command,
+    run_script,
+    store_of_this_start,
+    world,
+)
 
 log = logging.getLogger(__name__)
 
@@ -126,8 +135,12 @@ def _set_threads(threads: int, device: torch.device) -> None:
 
 
 def _join(device: torch.device) -> None:
+    rank, _, world_size = world()
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+        store = store_of_this_start() if may_restart() else None
+        place = {"store": store, "rank": rank, "world_size": world_size} if store else {}
+        dist.init_process_group(backend, **place)
     except (RuntimeError, ValueError) as error:
         raise InputError(
             f"the processes cannot join: {str(error).splitlines()[0]}; start them with torchrun"
@@ -294,6 +307,30 @@ class Run:
         """Leave the script as the signal asked: `message` is its last line (from rank 0), its status 130 or 143."""
         part_processes()
         raise Interrupted(self.signals.received or signal.SIGTERM, message if self.is_main else "")
+
+    def settle_resume(self, args: Any, state: Path) -> None:
+        """Begin or go on, in a job that a launcher may start again with the same command line; in others, nothing.
+
+        `torchrun --max-restarts N` starts all processes anew when one has died. There `--resume` means: from `state`,
+        the file that the run saves for it, or, while that is not there, from the beginning; `args.resume` becomes the
+        one or "". What any process sees counts.
+
+        Raises:
+            InputError: such a job without `--resume`, or with another run's: a restart would lose what was done.
+        """
+        if not may_restart():
+            return
+        given = state if args.resume in (True, state.name) else Path(args.resume or "")
+        if not args.resume or given.resolve() not in (state.resolve(), state.parent.resolve()):
+            raise InputError(
+                f"torchrun --max-restarts starts this same command line again when a process dies: give --resume "
+                f"{state.parent}, which begins the run where there is nothing yet, or leave --max-restarts out"
+            )
+        there = torch.tensor(int(state.is_file()))
+        if self.world_size > 1:
+            dist.all_reduce(there, dist.ReduceOp.MAX)
+        args.resume = str(state) if there else ""
+        log.info("going on from %s" if there else "there is no %s yet: the run begins", state)
 
     def save(self, path: str | Path, state: dict[str, Any]) -> None:
         """Save a checkpoint from rank 0, atomically. One that holds NaN or infinities is refused: it is no way back."""

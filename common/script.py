@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -58,8 +59,9 @@ class Signals:
 def run_script(main: Callable[[], None]) -> NoReturn:
     """Run a script's `main` and leave with its exit status.
 
-    InputError: one line `error: ...` on stderr, status 2. SIGINT, SIGTERM: one line, status 130, 143.
-    A closed pipe (`| head`): no line, status 141. Anything else is a bug and keeps its traceback.
+    InputError: one line `error: ...` on stderr, status 2. SIGINT, SIGTERM: one line, status 130, 143. Another process
+    of the run has died: one line, status 1. A closed pipe (`| head`): no line, status 141. Anything else is a bug and
+    keeps its traceback.
     """
     _log_to_stderr()
     signals = Signals()
@@ -84,6 +86,11 @@ def _run(main: Callable[[], None]) -> int:
         return _last_line(f"error: {error}", 2)
     except torch.OutOfMemoryError:
         return _last_line("error: the GPU's memory is full: lower the batch size, or end its other programs", 2)
+    except RuntimeError as error:
+        if not _is_lost_process(error):
+            raise
+        line = "error: another process of this run has died or cannot be reached, and none can go on without it"
+        return _last_line(f"{line}; --resume goes on from the state saved last", 1)
     except Interrupted as stop:
         return _last_line(stop.message, 128 + stop.signum)
     except KeyboardInterrupt:
@@ -92,6 +99,11 @@ def _run(main: Callable[[], None]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python's own flush at exit stays silent
         return 128 + signal.SIGPIPE
     return 0
+
+
+def _is_lost_process(error: RuntimeError) -> bool:
+    """Whether a message to another process failed. Gloo, which each step talks through, has no error class for it."""
+    return _joined() and any(words in str(error) for words in ("gloo/transport", "remote process exited"))
 
 
 def _last_line(line: str, status: int) -> int:
@@ -147,6 +159,36 @@ def world() -> tuple[int, int, int]:
         return 0, 0, 1
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     return rank, int(os.environ.get("LOCAL_RANK", rank)), world_size
+
+
+def may_restart() -> bool:
+    """Whether torchrun starts this command line again when a process dies (`--max-restarts`)."""
+    return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) > 0
+
+
+def store_of_this_start() -> dist.Store | None:
+    """Where the processes that were started together find one another; None: as torch does it.
+
+    torchrun keeps its store from one start to the next. With what dead processes have left there, the next ones wait
+    for each other forever; and its count of restarts differs between machines. So rank 0 names each start, and
+    another process takes a name only if rank 0 has answered to it.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    rank, _, world_size = world()
+    store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    own = uuid.uuid4().hex
+    if rank == 0:
+        store.set("start", own)
+        others = [store.get(f"{own}/{other}").decode() for other in range(1, world_size)]
+        store.set(f"{own}/all", " ".join(others))
+        return dist.PrefixStore(own, store)
+    while True:  # a start that stays incomplete is torchrun's to end
+        start = store.get("start").decode()
+        store.set(f"{start}/{rank}", own)
+        if store.check([f"{start}/all"]) and own in store.get(f"{start}/all").decode():
+            return dist.PrefixStore(start, store)
+        time.sleep(0.05)
 
 
 def part_processes() -> None:

@@ -1,0 +1,239 @@
+"""One way to score every method for `benchmarks.compare_methods`: 16 joints, relative to the hip, metres.
+
+The 16 joints are PoseAug's, which every method has: Human3.6M's 17 without the neck. Rows of a method differ in their
+protocol; those marked take something from the truth:
+
+    as it is     the pose as predicted. Methods that do not know the size of a body have neither an MPJPE nor what
+                 counts millimetres; N-MPJPE and P-MPJPE, which fit every pose to the truth, they have
+    scale        the truth's scale for every pose (`metrics.calibrate_by_scale`)
+    mirror       besides, the better of the pose and its mirror image in depth (`metrics.ites_evaluation`)
+"""
+
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import models
+import test_encoder_decoder
+import test_hourglass
+from benchmarks.train_step import Stopwatch
+from common import any_lifter, checkpoint, encoder_decoder_checkpoint, hourglass, hourglass_checkpoint, metrics, poseaug
+from common import encoder_decoder as shared
+from common import encoder_decoder_scores as scoring
+from common import hourglass_options as options
+from common.any_lifter import POSEAUG, SavedLifter
+from common.dataset import ites_keypoints, load_pose_set
+from common.image_loader import evaluation_loader
+from common.multiview import NORMALISED_POSE, normalise
+from common.options import Parser
+from common.pose_set import PoseSet
+from common.running import Run
+from common.screen import screen_inputs
+from common.skeleton import H36M_16, H36M_17, Skeleton, convert
+from models.lift_any import camera_poses, forward_of
+
+AS_IT_IS, SCALE, MIRROR = "as it is", "scale", "mirror"
+BATCH = {"lifter": 4096, "hourglass": 16, "encoder_decoder": 32}  # poses or images at once where speed is measured
+ROUNDS = 3  # of it; the best counts
+
+
+class Cost(NamedTuple):
+    """Of a network: parameters, multiply-adds for a pose, poses a second."""
+
+    parameters: int
+    multiply_adds: float
+    poses_per_s: float
+
+
+# ------------------------------------------------------------ errors
+
+
+def errors(pose: Tensor, target: Tensor, sequence: Tensor | None = None) -> dict[str, float | None]:
+    """Means over poses. pose, target: (N, J, 3) metres, root-relative; sequence: (N,), None for poses without motion.
+
+    Millimetres; velocity in millimetres a frame; PCK at 150 mm and AUC in percent.
+    """
+    velocity = None
+    if sequence is not None and len(pose) > 1:
+        steps = metrics.mean_velocity_error(pose, target, sequence)
+        velocity = 1000 * _mean(steps) if len(steps) else None
+    return {
+        "MPJPE": 1000 * _mean(metrics.mpjpe(pose, target)),
+        "N-MPJPE": 1000 * _mean(metrics.n_mpjpe(pose, target)),
+        "P-MPJPE": 1000 * _mean(metrics.p_mpjpe(pose, target)),
+        "velocity": velocity,
+        "PCK": 100 * _mean(metrics.pck(pose, target)),
+        "AUC": 100 * _mean(metrics.auc(pose, target)),
+    }
+
+
+def protocols(pose: Tensor, target: Tensor, knows_size: bool, sequence: Tensor | None = None) -> dict[str, dict]:
+    """Scores by protocol, one for methods that know the size of a body, three for the others. (N, J, 3) each."""
+    pose, target = (part - part[:, :1] for part in (pose, target))
+    plain = errors(pose, target, sequence)
+    if knows_size:
+        return {AS_IT_IS: plain}
+    fits = {name: plain[name] if name in ("N-MPJPE", "P-MPJPE") else None for name in plain}
+    scaled = metrics.calibrate_by_scale(pose, target)
+    both = metrics.ites_evaluation(pose, target)
+    better = torch.where((both.mpjpe_flip < both.mpjpe_pose)[:, None, None], metrics.depth_flip(scaled), scaled)
+    mirrored = errors(better, target) | {"P-MPJPE": 1000 * _mean(both.p_mpjpe)}  # the better by this metric
+    return {AS_IT_IS: fits, SCALE: errors(scaled, target, sequence), MIRROR: mirrored}
+
+
+def _mean(values: Tensor) -> float:
+    return values.double().mean().item()
+
+
+# ------------------------------------------------------------ lifters
+
+
+def load_test(args: Namespace, device: torch.device) -> PoseSet:
+    """The test subjects, 17 joints."""
+    return load_pose_set(
+        args.data_dir, args.dataset, args.keypoints, args.subjects_test, downsample=args.downsample, device=device
+    )
+
+
+def load_lifter(path: Path, device: torch.device) -> tuple[SavedLifter, nn.Module]:
+    """A lifter's checkpoint and its network, in evaluation mode."""
+    saved = any_lifter.load(path)
+    network = models.create(saved.network.name, **saved.network.sizes)
+    checkpoint.load_weights(network, saved.network.state, path)
+    return saved, network.to(device).eval()
+
+
+def lifter_inputs(method: str, test: PoseSet) -> Tensor:
+    """The 2D input (N, 17 or 16, 2) of a split as the method's own scripts make it."""
+    if method in POSEAUG:
+        return screen_inputs(replace(test, keypoints=convert(test.keypoints, H36M_17, H36M_16))).keypoints
+    return test.keypoints if method == "gan" else ites_keypoints(test)
+
+
+def lift(saved: SavedLifter, network: nn.Module, points: Tensor, rows: Iterable[slice], run: Run) -> Tensor:
+    """Poses (N, 17, 3) of inputs (N, J, 2). rows: the sequences, which lifters over time see one by one."""
+    rows = rows if getattr(network, "receptive_field", 1) > 1 else (slice(None),)
+    with run.autocast():
+        parts = [camera_poses(network, saved.method, points[part], saved.camera, saved.factor) for part in rows]
+    return torch.cat(parts)
+
+
+def score_lifter(
+    saved: SavedLifter, network: nn.Module, test: PoseSet, run: Run, skeleton: Skeleton = H36M_16
+) -> dict[str, dict]:
+    """Scores by protocol on a split."""
+    rows = (slice(s.start, s.start + s.length) for s in test.sequences)
+    pose = lift(saved, network, lifter_inputs(saved.method, test), rows, run)
+    pose, target = (convert(part, H36M_17, skeleton) for part in (pose, test.poses))
+    return protocols(pose, target, saved.method in POSEAUG, test.sequence)
+
+
+def load_cross(args: Namespace, device: torch.device) -> poseaug.Split | None:
+    """Other people and cameras, as `run_baseline.py --cross_data` has them; single poses of 16 joints."""
+    return poseaug.load_cross_data(args, device)
+
+
+def score_cross(saved: SavedLifter, network: nn.Module, cross: poseaug.Split, run: Run) -> dict[str, dict]:
+    """Scores by protocol on a cross-data set, without the published flip average.
+
+    For lifters of 17 joints the neck is put halfway from thorax to head; for teacher and student one scale is set for
+    the whole set, as for any split.
+    """
+    points = cross.keypoints
+    if saved.method not in POSEAUG:
+        points = any_lifter.lifter_input(saved.method, convert(points, H36M_16, H36M_17), None)
+    rows = (slice(i, i + 1) for i in range(len(points)))
+    pose = convert(lift(saved, network, points, rows, run), H36M_17, H36M_16)
+    return protocols(pose, cross.poses, saved.method in POSEAUG)
+
+
+def lifter_cost(saved: SavedLifter, network: nn.Module, test: PoseSet, run: Run) -> Cost:
+    points = lifter_inputs(saved.method, test)[: BATCH["lifter"]]
+    return cost(network, forward_of(network, saved.method, saved.camera, saved.factor), points, run)
+
+
+def score_no_depth(test: PoseSet) -> dict[str, dict]:
+    """Scores by protocol of the trivial pose, whose depths are all zero."""
+    flat = nn.functional.pad(test.keypoints - test.keypoints[:, :1], (0, 1))
+    pose, target = (convert(part, H36M_17, H36M_16) for part in (flat, test.poses))
+    return protocols(pose, target, False, test.sequence)
+
+
+# ------------------------------------------------------------ image networks
+
+
+def score_hourglass(path: Path, words: Sequence[str], run: Run) -> tuple[dict[str, dict], Cost, int]:
+    """Scores by protocol, cost, and how many images of the test subjects; `words`: of `compare_plan.hourglass_data`.
+
+    As test_hourglass.py: the mean with the mirrored image, poses at the average size of a body.
+    """
+    parser = options.parser("")
+    args = parser.parse_args(["--task", "human3d", "--num_workers", "0", "--test", *words, "--load_model", str(path)])
+    saved = hourglass_checkpoint.load(path)
+    args.arch = hourglass_checkpoint.arch_of(saved)
+    options.settle(parser, args)
+    crops = hourglass.load_crops(args, run, train=False)
+    model = test_hourglass.load_network(args, saved, path, crops.sets[0].layout)
+    model = model.to(run.device, memory_format=hourglass.memory_format(run.device)).eval()
+    predict = hourglass.network(model, run, args.arch)
+    loader = evaluation_loader(crops, run, args.batch_size, args.num_workers)
+    table = hourglass.evaluate(predict, loader, run, args)
+    known = table["mpjpe"].isfinite()
+    pose, target = (convert(table[name][known] / 1000, H36M_17, H36M_16) for name in ("poses", "gt_3d"))
+    images = next(iter(loader))["image"][: BATCH["hourglass"]].to(run.device)
+    return protocols(pose, target, True), cost(model, predict, images, run), len(pose)
+
+
+def score_encoder_decoder(path: Path, words: Sequence[str], run: Run) -> tuple[dict[str, dict], Cost, int]:
+    """The same of encoder and pose head, as test_encoder_decoder.py; `words`: of `compare_plan.views_data`."""
+    parser: Parser = test_encoder_decoder.options()
+    args = parser.parse_args(["--ckpt", str(path), *words])
+    found = encoder_decoder_checkpoint.load(path)
+    args.input_dimension = found.sizes["resolution"]
+    model = models.create("encoder_decoder", **found.sizes)
+    checkpoint.load_weights(model, found.state, path)
+    model = run.prepare(model).eval()
+    test = shared.load_test(shared.find_folder(args, run), args, run, NORMALISED_POSE)
+    points = scoring.geometry_table(
+        lambda images: model.encode(images).geometry, test, test.rows(), run, args.batch_size
+    )
+    rows = torch.from_numpy(test.rows()).to(run.device)
+    with torch.no_grad():
+        pose = test_encoder_decoder.head_of(model, test.labels, points)(rows).float()
+    target = test.labels.pose[rows].unflatten(-1, (-1, 3))
+    unit = scoring.millimetres(target) / 1000
+    images = normalise(test.images[rows[: BATCH["encoder_decoder"]].cpu()][0].to(run.device))
+    speed = cost(model, lambda images: model.pose(model.encode(images).geometry), images, run)
+    pose, target = (convert(unit * part, H36M_17, H36M_16) for part in (pose, target))
+    return protocols(pose, target, True), speed, len(pose)
+
+
+# ------------------------------------------------------------ cost
+
+
+@torch.no_grad()
+def cost(network: nn.Module, forward: Callable[[Tensor], Any], batch: Tensor, run: Run) -> Cost:
+    """Parameters, multiply-adds and speed of `forward` on a batch that lies on the device."""
+    with FlopCounterMode(display=False) as counter:
+        forward(batch)
+    clock = Stopwatch(run.device)
+    with run.autocast():
+        repeats = max(1, int(0.1 / clock(lambda: forward(batch))))
+        seconds = min(clock(lambda: forward(batch), repeats) for _ in range(ROUNDS))
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return Cost(parameters, counter.get_total_flops() / 2 / len(batch), len(batch) / seconds)
+
+
+def rows_of(scores: Mapping[str, Mapping], cross: Mapping[str, Mapping] | None) -> list[dict[str, Any]]:
+    """Rows for the table: protocol, errors, and those on the cross-data set, "cross MPJPE" and so on."""
+    rows = []
+    for protocol, values in scores.items():
+        other = {} if cross is None else {f"cross {name}": value for name, value in cross[protocol].items()}
+        rows.append({"protocol": protocol, **values, **other})
+    return rows

@@ -1,0 +1,243 @@
+"""Training on several machines, here processes of one: the same losses, rank 0 alone writes, a death is survived.
+
+Two processes of one machine (torchrun --nproc_per_node 2) train as one: see the tests of each script.
+"""
+
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from common import checkpoint, hourglass
+from common.multiview_writer import write_multiview
+from common.skeleton import H36M_17
+from tests.conftest import ROOT, Outcome, assert_refused, command, metric_rows, one_thread, run_command
+from tests.tiny_dataset import tiny_poses, write_tiny_dataset
+
+POSES = ("--data-dir", "data", "-d", "tiny", "--subjects-train", "S1", "--subjects-test", "S9", "--device", "cpu")
+LIFTER = (*POSES, "--batch_size", 32, "--posenet_name", "mlp", "--stages", 1, "--dropout", 0, "--note", "t")
+IMAGES = (
+    "--dataset", "synthetic", "--motion", "tiny", "--synthetic_images", 4, "--synthetic_test", 2, "--no_cache",
+    *POSES[4:], "--arch", "msra_18", "--backbone_weights", "none", "--num_workers", 0, "--val_intervals", 0,
+    "--task", "human3d", "--ratio_3d", 1, "--weight_3d", 0.1, "--weight_var", 0.01, "--lr", 1e-5,
+)  # fmt: skip
+VIEWS = (
+    "-d", "views", "--actor_subset", 1, "--every_nth_frame", 1, "--device", "cpu", "--num_workers", 0, "-b", 8,
+    "--encoder_type", "unet", "--feature_scale", 16, "--latent_fg", 8, "--latent_3d", 30, "--input_dimension", 16,
+    "--imagenet_weights", "none", "--latent_dropout", 0,
+)  # fmt: skip
+BASELINE = ("run_baseline.py", *LIFTER, "--flip_train", "--epochs", 3)
+POSEAUG = ("run_poseaug.py", *LIFTER, "--pretrain", "False", "--warmup", 0, "--viz_every", 0, "--snapshot", 1,
+           "--epochs", 2)  # fmt: skip
+HOURGLASS = ("train_hourglass.py", *IMAGES, "--input_h", 64, "--input_w", 64, "--num_epochs", 1)
+ENCODER_DECODER = ("train_encoder_decoder.py", *VIEWS, "-e", 1)
+TEACHER = ("train_teacher.py", *POSES, "-k", "gt", "--n-fully-connected", 16, "--n-layers", 1, "-b", 32)
+GAN = ("train_gan.py", *POSES, "-b", 32, "--method", "kudo")
+
+
+def write_data(folder: Path) -> Path:
+    write_tiny_dataset(folder / "data", frames=12, subjects=("S1", "S9"))
+    write_multiview(folder / "views", tiny_poses(4, ("S1", "S9"), ("Walking",), H36M_17), size=16, frames=4)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """One folder for all processes: a disk that machines share."""
+    return write_data(tmp_path_factory.mktemp("shared"))
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory) -> list[Path]:
+    """Two folders with the same data: machines without a common disk."""
+    return [write_data(tmp_path_factory.mktemp("machine")) for _ in range(2)]
+
+
+@pytest.fixture(scope="module")
+def trained(machines) -> Callable[..., Path]:
+    """`trained(words, where)`: the folder of a script's run on both machines; made once."""
+    runs: dict[str, Path] = {}
+
+    def run(words: tuple, where: str) -> Path:
+        if words[0] not in runs:
+            runs[words[0]] = train_on_both(machines, words, where)
+        return runs[words[0]]
+
+    return run
+
+
+def train_on_both(machines: list[Path], words: tuple, where: str) -> Path:
+    before = [set(machine.rglob("*")) for machine in machines]
+    outcomes = on_two_machines(machines, command(*words, where, words[0].split(".")[0]))
+    for outcome in outcomes:
+        assert outcome.status == 0, outcome.err
+    written = [machine for machine, old in zip(machines, before, strict=True) if set(machine.rglob("*")) != old]
+    assert len(written) == 1 and [bool(outcome.out) for outcome in outcomes].count(True) == 1  # rank 0 alone
+    return run_of(written[0] / words[0].split(".")[0])
+
+
+def torchrun(words: list[str], *options) -> list[str]:
+    """A command line of Python under torchrun."""
+    return [words[0], "-m", "torch.distributed.run", *map(str, options), *words[1:]]
+
+
+def on_two_machines(folders: list[Path], words: list[str], *options) -> list[Outcome]:
+    """A command line of Python under one torchrun in each of two folders; they meet at a free port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    meeting = ("--nnodes", 2, "--nproc_per_node", 1, "--rdzv_backend", "c10d", "--rdzv_endpoint", f"127.0.0.1:{port}")
+    jobs = [
+        subprocess.Popen(
+            torchrun(words, *meeting, *options),
+            cwd=folder,
+            env=one_thread(),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )  # fmt: skip
+        for folder in folders
+    ]
+    try:
+        said = [job.communicate(timeout=120) for job in jobs]
+        return [Outcome(job.returncode, *texts) for job, texts in zip(jobs, said, strict=True)]
+    finally:
+        for job in jobs:
+            if job.poll() is None:
+                job.terminate()  # it ends its processes
+                job.wait()
+
+
+def run_of(folder: Path) -> Path:
+    """The one run under a folder."""
+    (table,) = Path(folder).rglob("metrics.csv")
+    return table.parent
+
+
+def same(a, b) -> bool:
+    """Whether two nested states are equal, bit for bit."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[name], b[name]) for name in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def assert_same_run(first: Path, second: Path) -> None:
+    """The same rows and the same networks, optimisers and random states, bit for bit."""
+    assert (first / "metrics.csv").read_text() == (second / "metrics.csv").read_text()
+    assert (first / "log.txt").read_text().splitlines()[1:] == (second / "log.txt").read_text().splitlines()[1:]
+    states = [checkpoint.load(run / "last.pth.tar") for run in (first, second)]
+    for name in states[0].keys() - {"options"}:
+        assert same(*(state[name] for state in states)), name
+
+
+# ------------------------------------------------------------ the same losses
+
+
+@pytest.mark.parametrize(
+    ("words", "where", "single"),
+    [
+        (BASELINE, "--checkpoint", ()),
+        (POSEAUG, "--checkpoint", ()),
+        ((*HOURGLASS, "--batch_size", 2), "--exp_dir", ("--batch_size", 4)),  # published: of each process
+        (ENCODER_DECODER, "-c", ()),
+    ],
+    ids=["baseline", "poseaug", "hourglass", "encoder_decoder"],
+)
+def test_two_machines_train_as_one_process(machines, trained, script, monkeypatch, tmp_path, words, where, single):
+    """Each with its own disk: the data lie on both, and only that of rank 0 gets files."""
+    run = trained(words, where)
+    monkeypatch.chdir(machines[0])
+    done = script(*words, *single, where, tmp_path)
+    assert done.status == 0, done.err
+    for one, two in zip(metric_rows(run_of(tmp_path)), metric_rows(run), strict=True):
+        assert two == pytest.approx(one, rel=1e-2)
+
+
+# ------------------------------------------------------------ deaths
+
+
+def test_a_death_ends_the_job_and_resume_goes_on_exactly(folder, trained):
+    """Rank 1 of two processes of one machine, in the second epoch; rank 0, which writes, has to notice."""
+    name, *options = BASELINE
+    whole = trained(BASELINE, "--checkpoint")
+    dying = command("tests/dying.py", "died_1", 1, 1, 1, ROOT / name, *options, "--checkpoint", "killed")
+    done = run_command(torchrun(dying, "--standalone", "--nproc_per_node", 2), folder, timeout=60)
+    assert done.status == 1
+    (line,) = (line for line in done.err.splitlines() if line.startswith("error: "))
+    assert "another process" in line and "--resume" in line and "[rank0]" not in done.err
+    run = run_of(folder / "killed")
+    assert not [path for path in run.iterdir() if ".tmp" in path.name] and len(metric_rows(run)) == 1
+    assert checkpoint.load(run / "last.pth.tar")["epoch"] == 1
+
+    words = torchrun(command(*BASELINE, "--resume", run), "--standalone", "--nproc_per_node", 2)
+    done = run_command(words, folder)
+    assert done.status == 0, done.err
+    assert_same_run(run, whole)
+
+
+def test_a_job_begun_anew_by_torchrun_goes_on_exactly(folder, trained):
+    """Rank 0 of two machines dies; the same command lines, which began the run, go on with it."""
+    name, *options = POSEAUG
+    whole = trained(POSEAUG, "--checkpoint")
+    dying = command("tests/dying.py", "died_2", 0, 1, 1, ROOT / name, *options, "--resume", "job")
+    outcomes = on_two_machines([folder, folder], dying, "--max_restarts", 1)
+    for outcome in outcomes:
+        assert outcome.status == 0, outcome.err
+    said = "".join(outcome.err for outcome in outcomes)
+    assert (folder / "died_2").exists() and "the run begins" in said and "going on from job/last.pth.tar" in said
+    assert_same_run(folder / "job", whole)
+
+
+@pytest.fixture
+def may_restart(folder, monkeypatch):
+    """The current folder, in a job of one process that torchrun may start again."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "1")
+
+
+@pytest.mark.parametrize(
+    ("words", "epochs", "run", "resume"),
+    [
+        (BASELINE, "--epochs", "again/baseline", ()),
+        ((*ENCODER_DECODER, "-c", "again/views"), "-e", "again/views", ()),
+        ((*GAN, "-c", "again/gan"), "-e", "again/gan", ()),
+        ((*TEACHER, "-c", "again/teacher"), "-e", "again/teacher", ("last.bin",)),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) and value else "",
+)
+def test_the_same_command_line_begins_and_goes_on(may_restart, script, words, epochs, run, resume):
+    resume = ("--resume", *(resume or (run,)))
+    for count in (1, 2):
+        done = script(*words, epochs, count, *resume)
+        assert done.status == 0, done.err
+    assert [row["epoch"] for row in metric_rows(run) if row["epoch"]] == [1, 2]
+
+
+def leave(*_) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_death_while_validating_loses_nothing(may_restart, script, monkeypatch):
+    """The hourglass saves before it validates; from there a restart goes on."""
+    words = (*HOURGLASS, "--input_h", 32, "--input_w", 32, "--synthetic_images", 2, "--batch_size", 4)
+    words += ("--val_intervals", 1, "--exp_dir", "again")
+    assert script(*words, "--exp_id", "whole", "--resume").status == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(hourglass, "evaluate", leave)
+        assert script(*words, "--exp_id", "parts", "--resume").status == 130
+    assert not Path("again/parts/metrics.csv").exists()
+    assert script(*words, "--exp_id", "parts", "--resume").status == 0
+    assert metric_rows("again/parts") == metric_rows("again/whole")
+
+
+def test_a_job_that_may_be_begun_anew_needs_to_know_where_to_go_on(may_restart, script):
+    for wrong in ((), ("--resume", "again/other"), ("--resume", "again/gan/best-model.ckpt")):
+        assert_refused(script(*GAN, "-c", "again/gan", *wrong), "--max-restarts", "--resume again/gan")
+    assert_refused(script(*HOURGLASS, "--exp_id", "new"), "--max-restarts", "--resume exp/new")
