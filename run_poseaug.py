@@ -52,6 +52,7 @@ def main() -> None:
     pretrained = None if args.resume else poseaug.find_pretrained(args)
     if pretrained:
         poseaug.load_lifter(lifter, pretrained, torch.device("cpu"))
+        args.pretrain = str(pretrained)  # config.yaml says which
     networks = {
         "lifter": lifter, "augmentor": Augmentor(tanh_limit=args.blr_tanhlimit), "disc_3d": Discriminator3D(),
         "disc_2d": Discriminator2D(),

@@ -34,6 +34,7 @@ from benchmarks.train_step import Stopwatch, make_peak  # noqa: E402
 from common import lifter_options, running  # noqa: E402
 from common.bones import bone_vectors, unit_bones  # noqa: E402
 from common.camera import h36m_cameras, project  # noqa: E402
+from common.errors import InputError  # noqa: E402
 from common.options import Parser, number  # noqa: E402
 from models.augment_step import augment  # noqa: E402
 from models.augmentor import Augmentor, draw_noise  # noqa: E402
@@ -198,7 +199,10 @@ def our_epoch(args, downsample: int, folder: Path) -> tuple[float, int, float]:
     words += ["--viz_every", 0, "--checkpoint", folder, "--device", args.device, "--threads", args.threads]
     words += ["--amp"] * args.amp + ["--compile"] * args.compile + ["--no_cuda_graphs"] * args.no_cuda_graphs
     command = [sys.executable, ROOT / "run_poseaug.py", *map(str, words)]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder).stdout
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    if done.returncode:
+        raise InputError(f"run_poseaug.py ended with status {done.returncode}: {done.stderr.strip()[-500:]}")
+    printed = done.stdout
     count = int(re.search(r"([\d,]+) poses", printed)[1].replace(",", ""))
     last = re.search(r"^\[2\] .*\((.*) s training\).*in_view ([\d.]+)", printed, re.MULTILINE)
     return float(last[1]), count, float(last[2])

@@ -68,6 +68,7 @@ def read(folder: Path, name: str, subjects: tuple[str, ...], every: int, joints:
 
 def train(lifter: Lifter, keypoints: Tensor, poses: Tensor, epochs: int, batch: int, rate: float) -> None:
     """Minimise the squared error with Adam; the learning rate falls to zero along a cosine."""
+    batch = min(batch, len(keypoints))
     steps = len(keypoints) // batch
     optimiser = torch.optim.Adam(lifter.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs * steps)

@@ -35,7 +35,7 @@ from common.rotation import quaternion_to_matrix
 from common.skeleton import H36M_17, H36M_32, convert
 
 STAMP = ".options.json"  # what an unfinished or finished folder was made with
-VERSION = 1
+VERSION = 2
 LABELS = {  # row shapes; N samples. int32 and float32
     "frame": (1,), "cam": (1,), "seq": (1,), "subj": (1,),  # frame in the source; cameras 0 to 3; S9 is 9
     "3D": (51,),  # x0 y0 z0 x1 ..., 17 joints, metres, root-relative, crop camera's frame (x right, y down, z forward)
@@ -46,7 +46,7 @@ LABELS = {  # row shapes; N samples. int32 and float32
     "pose_mean": (51,), "pose_std": (51,),  # of "3D" over the training subjects, the same in every row
 }  # fmt: skip
 TEST_SUBJECTS = ("S9", "S11")
-WINDOW = 2.5  # metres that the crop shows at the root's distance: arms up and a step to the side
+WINDOW = 2.1  # metres that the crop shows at the root's distance: a standing person from head to foot
 ROOM = 1800  # pixels of a camera's room; the camera's image is its middle
 LAMP = np.array((0.45, 0.3, 0.84))  # world, unit
 
