@@ -17,7 +17,8 @@ train_hourglass.py finds the 2D poses of one person in --input: a video (through
 
 gan: writes besides openpose_detect.jpg (the 2D pose over the picture), rot_000_degree.png to rot_345_degree.png (a view
 every 15 degrees), turning.gif, and pose_3d.npz, which has no unit: Kudo's joints are 1 from the hip on average across
-the image, Chen's heads 1 from it over the training set. Of a single picture it writes nothing else.
+the image, Chen's heads 1 from it over the training set. Of a single picture it writes nothing else,
+unless --vis-html asks for a page.
 """
 
 from argparse import Namespace
@@ -139,7 +140,7 @@ def from_keypoints(
     files = []
     if saved.method == "gan":
         files = draw(found, poses, images, args, fps)
-    if saved.method != "gan" or count > 1:
+    if saved.method != "gan" or count > 1 or args.vis_html:
         written, how = lift_video.write(args.output, found, poses, saved.method, fps, args, images, not files)
         print(how)
         files += written

@@ -47,13 +47,14 @@ def main() -> None:
     parser = Parser(__doc__)
     parser.add_argument("-c", "--ckpt", type=Path, required=True, metavar="FILE", help="checkpoint of a lifter")
     parser.add_argument("--method", choices=any_lifter.METHODS, help="default: as the file says")
+    parser.add_argument("--causal", action="store_true", default=None, help="videopose was trained with --causal")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: beside the checkpoint, .onnx")
     args = parser.parse_args()
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"export needs {', '.join(missing)}: pip install {' '.join(missing)}")
 
-    saved = any_lifter.load(args.ckpt, args.method)
+    saved = any_lifter.load(args.ckpt, args.method, args.causal)
     network = models.create(saved.network.name, **saved.network.sizes).eval()
     checkpoint.load_weights(network, saved.network.state, args.ckpt)
     lifter = Lifter(network, saved).eval()

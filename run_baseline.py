@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional as F
 
 import models
-from common import lifter_options, poseaug, running
+from common import checkpoint, lifter_options, poseaug, running
 from common.lifting import mirror, windows
 from common.options import Parser, bool_string, number
 from common.runlog import RunLog
@@ -127,7 +127,7 @@ def main() -> None:
         lr = optimizer.param_groups[0]["lr"]
         log.epoch(epoch + 1, row | {"lr": lr}, step=(epoch + 1) * steps)
         text.row(row | {"epoch": epoch + 1, "lr": lr})
-        published = {"state_dict": model.state_dict(), "epoch": epoch + 1}
+        published = {"state_dict": model.state_dict(), "epoch": epoch + 1, "options": checkpoint.options_json(args)}
         if best is None or row["error_h36m_p1"] < best:
             best = row["error_h36m_p1"]
             run.save(folder / "ckpt_best.pth.tar", published)

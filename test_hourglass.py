@@ -42,7 +42,7 @@ def main() -> None:
         return print(pckh_of_file(args))
     if not args.load_model:
         parser.error("which network? give --load_model FILE")
-    path = options.find_weights(args.load_model)
+    path = options.find_weights(args.load_model, args.exp_dir)
     saved = hourglass_checkpoint.load(path)
     take_size(args, saved)
     args.arch = hourglass_checkpoint.arch_of(saved)

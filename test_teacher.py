@@ -42,7 +42,7 @@ def main() -> None:
         print("pictures:", ", ".join(map(str, files)))
     if args.vis_html and run.is_main:
         print("page:", ites.write_page(predict, test, args, "teacher"))
-    if run.is_main:
+    if run.is_main and (args.evaluate or args.vis or not args.vis_html):
         print(f"results in {folder}")
 
 

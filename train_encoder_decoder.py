@@ -65,8 +65,7 @@ def main() -> None:
     run = running.start(args)
     run.settle_resume(args, args.checkpoint / "last.pth")
     folder = shared.find_folder(args, run)
-    with_pose = NORMALISED_POSE if args.loss_weight_3d else ()
-    train = shared.load_train(folder, args, run, with_pose)
+    train = shared.load_train(folder, args, run, NORMALISED_POSE if args.loss_weight_3d else ())
     test = shared.load_test(folder, args, run)
     cameras = max(1, args.use_cam_batches)
     batches_of = partial(
@@ -191,8 +190,8 @@ def main() -> None:
     log.close()
     if run.is_main:
         log.plot(args.checkpoint / "curves.png")
-        what = f"best pixel error of held-out subjects {best:.2f} grey levels; " if test else ""
-        print(f"{what}results in {args.checkpoint}")
+        print(f"best pixel error of held-out subjects {best:.2f} grey levels; " if test else "", end="")
+        print(f"results in {args.checkpoint}")
 
 
 def feature_network(args, run: running.Run) -> torch.nn.Module | None:
@@ -201,6 +200,7 @@ def feature_network(args, run: running.Run) -> torch.nn.Module | None:
         return None
     path = encoder_decoder_checkpoint.imagenet_file("resnet18", args.imagenet_weights)
     if path is None:
+        args.imagenet_weights = "none"  # said in config.yaml; a run that had them does not go on without
         return None
     features = losses.FeatureNet(pool=args.do_maxpooling)
     encoder_decoder_checkpoint.load_imagenet(features, "resnet18", path)

@@ -45,7 +45,10 @@ def options() -> Parser:
         "--pretrained", type=Path, default=Path("checkpoint/encoder_decoder/best-model.pth"), metavar="FILE",
         help="file of train_encoder_decoder.py, or a released one (network_best_val_t1.pth)",
     )  # fmt: skip
-    group.add_argument("--train_scale_normalized", choices=("mean_std",), default="mean_std", help="of the poses")
+    group.add_argument(
+        "--train_scale_normalized", choices=("mean_std",), default="mean_std",
+        help="of the poses; accepted as published, nothing to choose",
+    )  # fmt: skip
     shared.add_training_options(parser, dropout=0.0, shuffle=False, folder="checkpoint/encoder_decoder_pose")
     parser.add_run_options()
     return parser
@@ -144,7 +147,9 @@ def main() -> None:
         record = running.LossBuffer(("loss",), run, log, epoch, steps, kept)
         batches = batches_of(epoch=epoch)[: total - epoch * steps]
         for i, rows in enumerate(
-            run.progress(step_rows(train, batches, feed, run, args, first_step), len(batches), f"epoch {epoch + 1}"),
+            run.progress(
+                step_rows(train, batches, feed, run, args, first_step), len(batches) - first_step, f"epoch {epoch + 1}"
+            ),
             first_step,
         ):
             record.record(i, train_step(rows))

@@ -147,7 +147,7 @@ def build(args: Namespace, train: Crops) -> torch.nn.Module:
     name, sizes = hourglass_checkpoint.parse_arch(args.arch, joints, args.task == "human3d", args.input_h)
     model = models.create(name, **sizes)
     if args.load_model:
-        path = options.find_weights(args.load_model)
+        path = options.find_weights(args.load_model, args.exp_dir)
         found = hourglass_checkpoint.load(path)
         hourglass_checkpoint.load_weights(model, found.state, path)
     elif name == "pose_resnet" and args.backbone_weights != "none" and not args.resume:

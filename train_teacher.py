@@ -94,7 +94,7 @@ def main() -> None:
         ites.save_epoch(args.checkpoint, (f"tea_model_epoch_{epoch + 1}.bin", "ckpt_teacher.bin"), state, run)
     log.close()
     if run.is_main:
-        log.plot(args.checkpoint / "curves.png")
+        log.plot(args.checkpoint / "curves.png", "losses x 1000, errors in mm")
         print(ites.final_line(row, best, test, args))
 
 

@@ -36,6 +36,7 @@ FREE_OPTIONS = (
     "no_eval",
     "num_workers",
     "resume",
+    "teacher_checkpoint",  # what is in it is compared
     "threads",
 )
 

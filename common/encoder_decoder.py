@@ -20,7 +20,7 @@ from common.encoder_decoder_checkpoint import NETWORK
 from common.errors import InputError
 from common.multiview import IMAGES, LABELS_FILE, Labels, MultiviewImages, normalise, read_labels
 from common.multiview_batches import Groups, view_groups
-from common.multiview_writer import read_motion, write_multiview
+from common.multiview_writer import VERSION, read_motion, write_multiview
 from common.options import Parser, bool_string, number
 from common.running import Run
 from common.synthetic import SUBJECTS, ensure
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 HELD_OUT = (9, 11)  # Human3.6M's test subjects
 SYNTHETIC_TRAIN = "1,5,6,7,8"
 FREE = (  # options that a resumed run may change, besides those of every script
-    "encoder_weights", "imagenet_weights", "num_training_iterations", "plot_every", "preload_gb", "print_every",
+    "encoder_weights", "num_training_iterations", "plot_every", "preload_gb", "print_every",
     "synthetic_dir",
 )  # fmt: skip
 
@@ -176,7 +176,7 @@ def find_folder(args: Any, run: Run) -> Path:
             setattr(args, name, value)
     if not synthetic:
         return args.data_dir
-    folder = args.synthetic_dir / f"multiview_{args.input_dimension}x{args.synthetic_frames}"
+    folder = args.synthetic_dir / f"multiview_{args.input_dimension}x{args.synthetic_frames}_v{VERSION}"
     if run.is_main and not (folder / LABELS_FILE).is_file():
         log.info("no --data_dir: making a synthetic multi-view folder, %s, once (some minutes)", folder)
         ensure(args.synthetic_dir, None)

@@ -1,4 +1,4 @@
-"""What `train_gan.py` and `test_gan.py` share: options, the network's input, predictions, scores, checkpoints.
+"""What `train_gan.py` and `test_gan.py` share: options, the set to score on, scores, reports.
 
 Kudo et al., "Unsupervised Adversarial Learning of 3D Human Pose from 2D Joint Locations", 2018. Chen et al.,
 "Unsupervised 3D Pose Estimation with Geometric Self-Supervision", CVPR 2019.

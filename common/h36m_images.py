@@ -13,14 +13,12 @@ import numpy as np
 from PIL import Image
 
 from common.errors import InputError
+from common.heatmap_decode import H36M_TO_MPII
 from common.image_data import People, select
 from common.image_files import find_file, finite, image_folder
 from common.npz import load_pickle
 from common.skeleton import H36M_17
 
-# For each of MPII's joints the one of Human3.6M's 17 that stands for it, as published. By name the thorax would be
-# another: MPII's thorax, between the shoulders, is here Human3.6M's spine, and its upper neck Human3.6M's thorax.
-MPII_FROM_H36M = (3, 2, 1, 4, 5, 6, 0, 7, 8, 10, 16, 15, 14, 11, 12, 13)
 VALIDATION_STEP = 10  # published: every tenth image, unless all are asked for
 _HOW = "ask for Human3.6M at vision.imar.ro/human3.6m (ECCV 2018 challenge) and put its annotation cache beside it"
 
@@ -64,7 +62,7 @@ def h36m_people(
         boxes: (N, 4), middle x, middle y, width, height, image pixels.
         images: opens the i-th image.
     """
-    points = joints[:, list(MPII_FROM_H36M)]
+    points = joints[:, list(H36M_TO_MPII)]
     return People(
         name=name,
         layout="mpii16",

@@ -56,6 +56,13 @@ def decode(maps: Tensor, refine: str = "published") -> tuple[Tensor, Tensor]:
     return pixels, height
 
 
+def pixel_shift(refine: str) -> float:
+    """What is added to points found between pixels: targets are pixels rounded down, so that they are half a pixel too
+    low on average. Whole pixels are mapped as they are, as published.
+    """
+    return 0.0 if refine in ("published", "integer") else 0.5
+
+
 def _quarter(maps: Tensor, column: Tensor, row: Tensor) -> Tensor:
     patch = _patch(maps, column, row, 1)
     return 0.25 * torch.stack((patch[..., 1, 2] - patch[..., 1, 0], patch[..., 2, 1] - patch[..., 0, 1]), -1).sign()

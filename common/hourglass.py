@@ -19,7 +19,7 @@ from common import checkpoint, heatmap, pckh
 from common.coco_images import load_coco_images
 from common.errors import InputError
 from common.h36m_images import load_h36m_images
-from common.heatmap_decode import decode, decode_3d, flip_merge, mpii_to_h36m
+from common.heatmap_decode import decode, decode_3d, flip_merge, mpii_to_h36m, pixel_shift
 from common.heatmap_metrics import ACCURACY_JOINTS, at_published_size, bone_asymmetry, heatmap_distances, hg3d_mpjpe
 from common.hourglass_options import FREE, crop_options
 from common.image_data import Crops, People, normalise
@@ -240,12 +240,8 @@ def better(metric: str, value: float, best: float | None) -> bool:
 
 
 def image_points(table: Mapping[str, Tensor], crops: Crops, refine: str, name: str = "points") -> np.ndarray:
-    """Joints found, (N, J, 2) image pixels, float64.
-
-    Targets are pixels rounded down: what is found between pixels is half a pixel too low on average, which is added.
-    Whole pixels are mapped as they are, as published.
-    """
-    points = table[name].double().numpy() + (0.5 if refine in ("quarter", "taylor") else 0.0)
+    """Joints found, (N, J, 2) image pixels, float64."""
+    points = table[name].double().numpy() + pixel_shift(refine)
     return heatmap.to_image(points, table["center"].numpy(), table["scale"][:, 0].numpy(), crops.options.map_size)
 
 
@@ -311,5 +307,10 @@ def load_state(args: Namespace, run: Run, folder: Path) -> dict[str, Any]:
     checkpoint.check_options(saved["options"], args, (*checkpoint.FREE_OPTIONS, *FREE))
     if saved["epoch"] >= args.num_epochs:
         raise InputError(f"{path} has {saved['epoch']} finished epochs; to go on, ask for more with --num_epochs")
+    processes = len(saved["rng"]["ranks"])
+    if saved.get("step") and processes != run.world_size:  # the batch is of each process: steps would count others
+        raise InputError(
+            f"{path} was saved in mid-epoch by {processes} processes; go on with as many, there are {run.world_size}"
+        )
     run.last_checkpoint = path
     return saved

@@ -1,4 +1,5 @@
-"""Options of `train_hourglass.py` and `test_hourglass.py`: the published ones with their defaults, and ours.
+"""Options of `train_hourglass.py` and `test_hourglass.py`: the published ones with their defaults, and ours;
+starting on chosen GPUs; finding the file of `--load_model`.
 
 Zhou et al., "Towards 3D Human Pose Estimation in the Wild: a Weakly-supervised Approach", ICCV 2017, and the authors'
 later code, whose names and defaults these are. An option that did nothing there works here, or is refused.
@@ -199,7 +200,7 @@ def start(args: Namespace) -> running.Run:
     processes = world()[2]
     if names and args.device != "cpu":
         visible = [word for word in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if word]
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        count = torch.cuda.device_count()  # unlike is_available it leaves CUDA_VISIBLE_DEVICES to be set
         if max(names) >= count:
             found = f"GPUs 0 to {count - 1}" if count else "no GPU"
             raise InputError(f"--gpus {args.gpus}: this machine has {found}; --gpus -1 takes the CPU")
@@ -233,13 +234,13 @@ def _begin_again(processes: int) -> None:
 # ------------------------------------------------------------ files
 
 
-def find_weights(name: str) -> Path:
+def find_weights(name: str, exp_dir: Path = Path("exp")) -> Path:
     """The file of `--load_model`. The published commands run in a folder beside exp/ and models/: `../` may be too
-    much here, and what is not among the released models/NAME.pth may be the run exp/NAME.
+    much here, and what is not among the released models/NAME.pth may be the run exp_dir/NAME.
     """
     path = Path(name)
     inner = Path(*path.parts[1:]) if path.parts[:1] == ("..",) else path
-    candidates = [path, inner, Path("exp", path.stem, "model_last.pth")]
+    candidates = [path, inner, exp_dir / path.stem / "model_last.pth"]
     return next((file for file in candidates[: 3 if inner.parts[:1] == ("models",) else 2] if file.is_file()), path)
 
 

@@ -18,7 +18,7 @@ from common.crop import open_rgb
 from common.draw import PAPER
 from common.errors import InputError
 from common.files import atomic_path
-from common.heatmap_decode import mpii_to_h36m
+from common.heatmap_decode import mpii_to_h36m, pixel_shift
 from common.heatmap_metrics import at_published_size
 from common.image_data import Crops
 from common.image_poses import Found
@@ -75,8 +75,7 @@ def save_sheet(path: Path, crops: Crops, table: Mapping[str, Tensor], refine: st
     panels = []
     for row in rows:
         image = Image.fromarray(crops[int(row)]["image"].numpy())
-        shift = 0.0 if refine == "published" else 0.5  # whole pixels: drawn at their middles
-        points = unit * (table["points"][row].numpy() + shift)
+        points = unit * (table["points"][row].numpy() + pixel_shift(refine))
         panel = beside(image, points, table["poses"][row].numpy() if "poses" in table else None)
         if "mpjpe" in table:
             text = f"MPJPE {float(table['mpjpe'][row]):.0f} mm"

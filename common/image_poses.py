@@ -12,7 +12,7 @@ from torch import Tensor
 
 from common import heatmap
 from common.crop import crop_image
-from common.heatmap_decode import decode, decode_3d
+from common.heatmap_decode import decode, decode_3d, pixel_shift
 from common.keypoint_formats import RawKeypoints
 from common.skeleton import COCO_17
 
@@ -50,10 +50,8 @@ def find(finder: Finder, images: Sequence[Image.Image], windows: np.ndarray) -> 
     ]
     output = finder.predict(torch.stack(crops).to(finder.device))
     points, peak = decode(output["hm"], finder.refine)
-    whole = 0.0 if finder.refine in ("published", "integer") else 0.5
-    pixels = heatmap.to_image(
-        points.double().cpu().numpy() + whole, windows[:, :2], windows[:, 2], output["hm"].shape[-2:]
-    )
+    points = points.double().cpu().numpy() + pixel_shift(finder.refine)
+    pixels = heatmap.to_image(points, windows[:, :2], windows[:, 2], output["hm"].shape[-2:])
     poses = decode_3d(output["hm"], output["depth"], finder.refine).cpu().numpy() if "depth" in output else None
     return Found(pixels, peak.float().cpu().numpy(), poses)
 

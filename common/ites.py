@@ -1,4 +1,4 @@
-"""What the four ITES scripts share: the published options, the network's input, and the scores.
+"""What the four ITES scripts share: the published options, the network's input, saving and resuming, scores, pictures.
 
 Xu et al., "Invariant Teacher and Equivariant Student for Unsupervised 3D Human Pose Estimation", AAAI 2021.
 """

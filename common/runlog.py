@@ -119,13 +119,13 @@ class RunLog:
             picture.save(png, format="png")
             self._write(step, lambda writer: writer.add_picture(step, name, png.getvalue(), *picture.size))
 
-    def plot(self, path: str | Path) -> None:
-        """Draw the run's losses and errors over its epochs."""
+    def plot(self, path: str | Path, ylabel: str = "") -> None:
+        """Draw the run's losses and errors over its epochs; ylabel: their units, where all have the same."""
         if self.active and self.rows:
             epochs = [int(row["epoch"]) for row in self.rows]
             columns = dict.fromkeys(name for row in self.rows for name in row if name not in ("epoch", "lr"))
             curves = {name: (epochs, [float(row.get(name) or "nan") for row in self.rows]) for name in columns}
-            plot_curves(path, curves, title=str(self.folder), ylabel="losses x 1000, errors in mm", log_scale=True)
+            plot_curves(path, curves, title=str(self.folder), ylabel=ylabel, log_scale=True)
 
     def close(self) -> None:
         """End the record. Nothing is lost without it: every row and event is in its file already."""

@@ -24,7 +24,7 @@ from common.dataset import load_pose_set
 from common.errors import InputError
 from common.figure import Look, dress, make_look, visible_joints
 from common.files import atomic_path
-from common.h36m_images import MPII_FROM_H36M
+from common.heatmap_decode import H36M_TO_MPII
 from common.image_data import People
 from common.pose_set import PoseSet
 from common.render import Layer, Light, View, draw
@@ -86,7 +86,7 @@ class SyntheticImages(Dataset):
 
     def people(self, name: str = "synthetic", with_3d: bool = True) -> People:
         """The set for `image_data.Crops`: as Human3.6M's, or in 2D only as MPII's (the crops are turned too)."""
-        joints = self.joints[:, MPII_FROM_H36M]
+        joints = self.joints[:, H36M_TO_MPII]
         root = self.poses[:, :1]
         return People(
             name=name,
@@ -97,7 +97,7 @@ class SyntheticImages(Dataset):
             size=np.full(len(self), float(self.window)),
             open_image=self.open_image,
             rotate=not with_3d,
-            depth=self.depth[:, MPII_FROM_H36M] if with_3d else None,
+            depth=self.depth[:, H36M_TO_MPII] if with_3d else None,
             gt_3d=1000 * (self.poses - root) if with_3d else None,
         )
 

@@ -1,4 +1,4 @@
-"""The floors of the house: an import goes down only, importing does no work, scripts read in one sitting."""
+"""The floors of the house: an import goes down only, scripts read in one sitting."""
 
 import ast
 

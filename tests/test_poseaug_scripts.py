@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from common import checkpoint
@@ -89,9 +90,11 @@ def test_published_commands(tmp_path, script, monkeypatch, folder, lifter, keypo
         assert done.status == 0, done.err
     baseline = run_of("checkpoint/pretrain_baseline", lifter, keypoints)
     assert baseline.name.endswith("_pretrain")
-    assert checkpoint.load(baseline / "ckpt_best.pth.tar").keys() == {"state_dict", "epoch"}
+    assert checkpoint.load(baseline / "ckpt_best.pth.tar").keys() == {"state_dict", "epoch", "options"}
     poseaug = run_of("checkpoint/poseaug", lifter, keypoints)
     assert checkpoint.load(poseaug / "ckpt_best_dhp_p1.pth.tar").keys() == {"model_pos", "epoch"}
+    options = yaml.safe_load((poseaug / "config.yaml").read_text())
+    assert options["pretrain"] == str(baseline / "ckpt_best.pth.tar")  # a grid knows the run by it
     start, end = metric_rows(poseaug)
     (trained,) = metric_rows(baseline)
     assert start["error_h36m_p1"] == pytest.approx(trained["error_h36m_p1"], abs=1e-3)  # it begins where that ended

@@ -9,7 +9,8 @@ from PIL import Image
 
 from common.coco_images import load_coco_images
 from common.errors import InputError
-from common.h36m_images import MPII_FROM_H36M, load_h36m_images
+from common.h36m_images import load_h36m_images
+from common.heatmap_decode import H36M_TO_MPII
 from common.image_data import CropOptions, Crops
 from common.mpii_images import load_mpii_images
 
@@ -94,8 +95,8 @@ def test_h36m(tmp_path):
     people = load_h36m_images(tmp_path)
     assert len(people) == 12 and people.has_3d and not people.rotate
     entry = h36m_entry(11)
-    np.testing.assert_allclose(people.joints[11], entry["joints_3d"][list(MPII_FROM_H36M), :2])
-    np.testing.assert_allclose(people.depth[11], entry["joints_3d"][list(MPII_FROM_H36M), 2])
+    np.testing.assert_allclose(people.joints[11], entry["joints_3d"][list(H36M_TO_MPII), :2])
+    np.testing.assert_allclose(people.depth[11], entry["joints_3d"][list(H36M_TO_MPII), 2])
     np.testing.assert_allclose(people.gt_3d[11], entry["joints_3d_relative"][:17], rtol=1e-6)
     assert people.size[0] == 28 and people.center[0].tolist() == [20, 15]
     make_h36m(tmp_path, [h36m_entry(i) for i in range(12)], "Val")

@@ -8,7 +8,7 @@ import torch
 
 from common.dataset import load_pose_set
 from common.errors import InputError
-from common.h36m_images import MPII_FROM_H36M
+from common.heatmap_decode import H36M_TO_MPII
 from common.image_data import CropOptions, Crops
 from common.synthetic_images import PICTURE, SyntheticImages, load_synthetic_images
 from tests.tiny_dataset import write_tiny_dataset
@@ -83,9 +83,9 @@ def test_samples_to_train_on(images):
     sample, sample_2d = crops[3], crops[len(images) + 3]
     assert sample["image"].shape == (WINDOW, WINDOW, 3) and sample["reg_mask"].all() and sample["annotated"].all()
     assert not sample_2d["reg_mask"].any() and not sample_2d["gt_3d"].any()
-    expected = images.depth[3][list(MPII_FROM_H36M)] / WINDOW
+    expected = images.depth[3][list(H36M_TO_MPII)] / WINDOW
     assert sample["reg_target"][:, 0].numpy() == pytest.approx(expected, abs=1e-5)
-    centre = images.joints[3][list(MPII_FROM_H36M)] - (images.side - 1) / 2
+    centre = images.joints[3][list(H36M_TO_MPII)] - (images.side - 1) / 2
     assert sample["pts_crop"].numpy() == pytest.approx(centre / 4 + 6, abs=1.01)
     for row in (0, len(images)):
         assert Crops((people, flat), options, train=True)[1, row]["image"].float().std() > 5

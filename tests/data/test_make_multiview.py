@@ -7,7 +7,7 @@ from PIL import Image
 
 from common.camera import h36m_cameras
 from common.multiview import NORMALISED_POSE, MultiviewImages, image_file, read_labels
-from common.multiview_writer import LABELS, choose_takes, crop_camera, read_motion, write_multiview
+from common.multiview_writer import LABELS, WINDOW, choose_takes, crop_camera, read_motion, write_multiview
 from tests.tiny_dataset import write_tiny_dataset
 
 SIZE = 32
@@ -84,7 +84,7 @@ def test_the_crop_camera_looks_at_the_root():
         assert rotation @ rotation.T == pytest.approx(np.eye(3), abs=1e-6) and np.linalg.det(rotation) > 0
         ahead = rotation @ (root - camera.translation)
         assert ahead[:2] == pytest.approx(0, abs=1e-6) and ahead[2] > 2
-        assert intrinsics[0, 0] / ahead[2] == pytest.approx(128 / 2.5)
+        assert intrinsics[0, 0] / ahead[2] == pytest.approx(128 / WINDOW)
 
 
 def test_frames_are_spread_over_the_takes():
