@@ -3,6 +3,7 @@
     python benchmarks/train_step.py [--methods teacher student] [--device cuda] [--amp] [--compile] [--json FILE]
     python benchmarks/train_step.py --methods mlp videopose gcn stgcn
     python benchmarks/train_step.py --methods gan_lifter --rounds 3
+    python benchmarks/train_step.py --methods hourglass encoder_decoder --batch-size 4 --rounds 2
 
 A step is what the scripts do: shuffled indices, gather from tensors on the device, random rotations, losses,
 backward, optimiser (see `benchmarks.methods`). Two counts of its work: the multiply-adds that our step itself does, and
@@ -14,6 +15,7 @@ machine hits all.
 import itertools
 import json
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -28,11 +30,15 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.methods import METHODS, REPLICAS, Method  # noqa: E402
 from common import running  # noqa: E402
+from common.errors import InputError  # noqa: E402
 from common.options import Parser, number  # noqa: E402
 
 TRAIN_POSES = 110_968
 TEST_POSES = 29_392
 CHUNK = 2048  # poses scored at once
+
+
+OF_IMAGES = ("hourglass", "encoder_decoder")  # measured by NAME_step.py, and not in --json
 
 
 @dataclass
@@ -241,9 +247,20 @@ def report(result: Result) -> str:
     return "\n".join(lines)
 
 
+def measure_images(name: str, args) -> None:
+    """Run the benchmark of a method of images, with the options that it shares with this one."""
+    options = ["--rounds", args.rounds, "--steps", args.steps, "--device", args.device, "--threads", args.threads]
+    options += ["--batch_size", args.batch_size] if args.batch_size else []
+    options += [flag for flag in ("--amp", "--compile") if getattr(args, flag[2:])]
+    done = subprocess.run([sys.executable, Path(__file__).with_name(f"{name}_step.py"), *map(str, options)])
+    if done.returncode:
+        raise InputError(f"{name}_step.py ended with status {done.returncode}: see above")
+
+
 def main() -> None:
     parser = Parser(__doc__)
-    parser.add_argument("--methods", nargs="+", choices=sorted(METHODS), default=["teacher", "student"])
+    names = sorted([*METHODS, *OF_IMAGES])
+    parser.add_argument("--methods", nargs="+", choices=names, default=["teacher", "student"])
     parser.add_argument("--batch-size", type=number(int, 2), help="default: each method's own")
     parser.add_argument("--steps", type=number(int, 1), default=1, help="steps per round; more on a GPU, say 50")
     parser.add_argument("--rounds", type=number(int, 1), default=10, help="rounds of peak, step and baseline")
@@ -258,8 +275,11 @@ def main() -> None:
           f"teacher and student: {REPLICAS} rotated copies of the batch beside it")  # fmt: skip
     results = []
     for name in args.methods:
-        results.append(measure(name, args, run))
-        print(report(results[-1]), flush=True)
+        if name in OF_IMAGES:
+            measure_images(name, args)
+        else:
+            results.append(measure(name, args, run))
+            print(report(results[-1]), flush=True)
     if args.json:
         args.json.write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n")
 
