@@ -60,6 +60,8 @@ ELSEWHERE = {
     'srun torchrun --nnodes "$SLURM_NNODES" --nproc_per_node 4 --max_restarts 3 --rdzv_backend c10d '
     '--rdzv_id "$SLURM_JOB_ID" --rdzv_endpoint "$first:29500" run_baseline.py --dataset synthetic --posenet_name mlp '
     "--stages 2 --epochs 10 --resume checkpoint/job1": "takes SLURM; the same",
+    "python benchmarks/train_step.py --methods hourglass encoder_decoder --batch-size 4 --rounds 3":
+        "takes a minute; tests/benchmarks/test_step_of_images.py takes its steps one by one, small",
     "train_hourglass.py --gpus 0,1": "becomes two processes: tests/test_hourglass_scripts.py",
     "train_hourglass.py --batch_size": "names an option",
     "benchmarks/run_all.sh [LOG]": "runs all in full; tests/benchmarks/test_run_all.py has a stand-in do it",
