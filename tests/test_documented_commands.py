@@ -363,8 +363,6 @@ ENCODER_DECODER = [
          f"--input_dimension 16 --synthetic_frames 4 {NETWORK} {SHORT}"),
     show("python train_encoder_decoder_pose.py --pretrained checkpoint/encoder_decoder_small/best-model.pth "
          "--epochs 20 -c checkpoint/encoder_decoder_small_pose", f"{SHORT} --synthetic_frames 4", POSE_FILE),
-    show("train_encoder_decoder_pose.py --pretrained ... --epochs 20", f"{SHORT} --synthetic_frames 4",
-         **{"...": "checkpoint/encoder_decoder_small/best-model.pth"}),
     show(f"python test_encoder_decoder.py --ckpt {POSE_FILE} --gif --label_fraction 0.01,0.1,1",
          f"{MADE} {LABELS} --angles 8", "checkpoint/encoder_decoder_small_pose/best-model_test/sweep.gif"),
     show("test_encoder_decoder.py --label_fraction 0.01,0.1,1", f"--ckpt {POSE_FILE} {MADE} {LABELS}",
