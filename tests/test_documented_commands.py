@@ -32,7 +32,7 @@ from models.encoder_decoder import EncoderDecoder
 from tests import documented, test_demo_lifters
 from tests.common import test_encoder_decoder_checkpoint as released_networks
 from tests.common import test_image_readers as readers
-from tests.conftest import ROOT, Outcome, command, one_thread, run_command
+from tests.conftest import ROOT, Outcome, command, run_command
 from tests.data import test_prepare_data_2d_h36m_sh as hourglass_detections
 from tests.data import test_prepare_data_h36m as released
 from tests.data.test_prepare_data_3dhp import spin_arrays
@@ -62,6 +62,8 @@ ELSEWHERE = {
     "--stages 2 --epochs 10 --resume checkpoint/job1": "takes SLURM; the same",
     "python benchmarks/train_step.py --methods hourglass encoder_decoder --batch-size 4 --rounds 3":
         "takes a minute; tests/benchmarks/test_step_of_images.py takes its steps one by one, small",
+    "torchrun --nproc_per_node 2 SCRIPT ...": "tests/test_ites_scripts.py and others run theirs so",
+    "torchrun --nproc_per_node 2 train_teacher.py ...": "tests/test_ites_scripts.py runs it, against one process",
     "train_hourglass.py --gpus 0,1": "becomes two processes: tests/test_hourglass_scripts.py",
     "train_hourglass.py --batch_size": "names an option",
     "benchmarks/run_all.sh [LOG]": "runs all in full; tests/benchmarks/test_run_all.py has a stand-in do it",
@@ -142,9 +144,6 @@ ITES = [
          DIR="data"),
     show("python train_student.py --data-dir DIR -d cmu -k gt -e 8 -c checkpoint/student", f"-e 1 {BOTH}",
          DIR="data"),
-    show("torchrun --nproc_per_node 2 SCRIPT ...", makes="checkpoint/two/ckpt_teacher.bin",
-         SCRIPT="train_teacher.py", **{"...": f"-e 1 {TEACHER} -c checkpoint/two"}),
-    show("torchrun --nproc_per_node 2 train_teacher.py ...", **{"...": f"-e 1 {TEACHER} -c checkpoint/two"}),
 ]  # fmt: skip
 
 
@@ -566,13 +565,7 @@ def test_documented_commands_work(name, tmp_path, monkeypatch, script):
 
 
 def execute(words: tuple[str, ...], script, monkeypatch: pytest.MonkeyPatch) -> Outcome:
-    """Run a command in the current folder: here, or, of torchrun, as processes of their own."""
-    if words[0] == "torchrun":
-        at = next(i for i, word in enumerate(words) if word.endswith(".py"))
-        line = [sys.executable, "-m", "torch.distributed.run", *words[1:at], str(ROOT / words[at]), *words[at + 1 :]]
-        # a free port, as --standalone chooses one: other tests may run torchrun at the same time
-        done = subprocess.run(line, env=one_thread() | {"PET_STANDALONE": "1"}, capture_output=True, text=True)
-        return Outcome(done.returncode, done.stdout, done.stderr)
+    """Run a command in the current folder."""
     words = words[words[0] == "python" :]
     if words[0] in ALONE:
         return run_command(command(*words), Path.cwd())

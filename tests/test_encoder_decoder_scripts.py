@@ -86,11 +86,11 @@ def test_drift_changes_batch_norm_of_frozen_layers_only(here, script):
     assert others and all(name.endswith(("running_mean", "running_var", "num_batches_tracked")) for name in others)
 
 
-def test_interrupted_run_resumes_as_if_never_stopped(folder):
-    options = (*TRAIN, "-e", 3, "--print_every", 3, "--test_every", 2)
-    assert run_command(command("train_encoder_decoder.py", *options, "-c", "whole"), folder).status == 0
+def test_interrupted_run_resumes_as_if_never_stopped(here, folder, script):
+    options = (*TRAIN, "-e", 3, "--print_every", 3, "--test_every", 2, "--threads", 1)
+    assert script("train_encoder_decoder.py", *options, "-c", "whole").status == 0
     interrupt(command("train_encoder_decoder.py", *options, "-c", "parts"), folder, "[1]")
-    done = run_command(command("train_encoder_decoder.py", *options, "-c", "parts", "-r", "parts"), folder)
+    done = script("train_encoder_decoder.py", *options, "-c", "parts", "-r", "parts")
     assert done.status == 0, done.err
     assert_same(folder, "whole", "parts")
 

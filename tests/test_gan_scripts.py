@@ -77,11 +77,11 @@ def test_joined_sets_are_scored_on_the_one_with_3d(here, script):
 
 
 @pytest.mark.parametrize("method", ["chen", "kudo"])
-def test_interrupted_run_resumes_as_if_never_stopped(folder, method):
-    options = (*TINY[:-1], 16, "-e", 4, "--method", method, "--use_heuristic_loss")
-    assert run_command(command("train_gan.py", *options, "-c", f"whole_{method}"), folder).status == 0
+def test_interrupted_run_resumes_as_if_never_stopped(here, folder, script, method):
+    options = (*TINY[:-1], 16, "-e", 3, "--method", method, "--use_heuristic_loss", "--threads", 1)
+    assert script("train_gan.py", *options, "-c", f"whole_{method}").status == 0
     interrupt(command("train_gan.py", *options, "-c", f"parts_{method}"), folder, "[1]")
-    done = run_command(command("train_gan.py", *options, "-c", f"parts_{method}", "-r", f"parts_{method}"), folder)
+    done = script("train_gan.py", *options, "-c", f"parts_{method}", "-r", f"parts_{method}")
     assert done.status == 0, done.err
     assert metric_rows(folder / f"parts_{method}") == metric_rows(folder / f"whole_{method}")
     first, second = (checkpoint.load(folder / f"{run}_{method}/last.ckpt")["state_dict"] for run in ("parts", "whole"))

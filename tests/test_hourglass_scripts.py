@@ -114,14 +114,14 @@ def test_scores_and_predictions_are_saved(trained, script):
     assert row["val_mpjpe"] == pytest.approx(whole["mpjpe"], rel=1e-4)
 
 
-def test_interrupted_run_resumes_as_if_never_stopped(folder):
+def test_interrupted_run_resumes_as_if_never_stopped(here, folder, script):
     """Stopped in mid-epoch, with workers, and bit for bit."""
     words = (*TINY, "--task", "human3d", "--ratio_3d", 1, "--weight_3d", 0.1, "--weight_var", 0.01, "--num_epochs", 3)
-    words += ("--num_workers", 1, "--lr_step", 2, "--print_iter", 1)
-    assert run_command(command("train_hourglass.py", "--exp_id", "whole", *words), folder).status == 0
+    words += ("--num_workers", 1, "--lr_step", 2, "--print_iter", 1, "--threads", 1)
+    assert script("train_hourglass.py", "--exp_id", "whole", *words).status == 0
     err = interrupt(command("train_hourglass.py", "--exp_id", "parts", *words), folder, "epoch 2 step 1/")
     assert "stopped in epoch" in err
-    done = run_command(command("train_hourglass.py", "--exp_id", "parts", "--resume", *words), folder)
+    done = script("train_hourglass.py", "--exp_id", "parts", "--resume", *words)
     assert done.status == 0, done.err
     rows = metric_rows(folder / "exp/whole")
     assert metric_rows(folder / "exp/parts") == rows and [row["lr"] for row in rows] == [1e-3, 1e-3, 1e-4]

@@ -117,17 +117,17 @@ def test_same_seed_same_numbers_and_another_seed_others(in_tiny, script):
 
 
 @pytest.mark.parametrize("stage", ["teacher", "student"])
-def test_interrupted_run_resumes_as_if_never_stopped(tiny, stage):
+def test_interrupted_run_resumes_as_if_never_stopped(in_tiny, tiny, script, stage):
     """Ctrl-C in mid-epoch, then --resume: the same weights, bit for bit, and the same metrics."""
-    options = (*TINY, *SMALL_TEACHER, *SMALL_STUDENT, "-b", 4, "-e", 6, "-decay", 2, "--log_every", 7)
+    options = (*TINY, *SMALL_TEACHER, *SMALL_STUDENT, "-b", 4, "-e", 6, "-decay", 2, "--log_every", 7, "--threads", 1)
     options += ("--teacher_checkpoint", "teacher/ckpt_teacher.bin")
     name = f"train_{stage}.py"
-    assert run_command(command(name, *options, "-c", f"whole_{stage}"), tiny).status == 0
+    assert script(name, *options, "-c", f"whole_{stage}").status == 0
     err = interrupt(command(name, *options, "-c", f"parts_{stage}"), tiny, "[2]")
     assert err.count("\n") == 1 and "--resume last.bin" in err
     stopped = checkpoint.load(tiny / f"parts_{stage}/last.bin")
     assert stopped["epoch"] in (2, 3, 4) and stopped["step"] > 0
-    done = run_command(command(name, *options, "-c", f"parts_{stage}", "--resume", "last.bin"), tiny)
+    done = script(name, *options, "-c", f"parts_{stage}", "--resume", "last.bin")
     assert done.status == 0, done.err
     assert_same_weights(tiny / f"whole_{stage}/ckpt_{stage}.bin", tiny / f"parts_{stage}/ckpt_{stage}.bin")
     assert checkpoint.load(tiny / f"parts_{stage}/last.bin")["epoch"] == 6  # as of every finished epoch

@@ -213,13 +213,14 @@ def test_without_cross_data_it_goes_on_and_says_so(tmp_path, folder, monkeypatch
 # ---------------------------------------------------------------------------------------------------- running
 
 
-def test_interrupted_baseline_resumes_as_if_never_stopped(folder):
+def test_interrupted_baseline_resumes_as_if_never_stopped(here, folder, script):
     options = (*MLP[:-4], "--stages", 1, "--dropout", 0.25, "--batch_size", 4, "--epochs", 6, "--lr_decay", 50)
-    assert run_command(command("run_baseline.py", *options, "--checkpoint", "whole"), folder).status == 0
+    options += ("--threads", 1)
+    assert script("run_baseline.py", *options, "--checkpoint", "whole").status == 0
     interrupt(command("run_baseline.py", *options, "--checkpoint", "parts"), folder, "[2]")
     parts, whole = run_of(folder / "parts"), run_of(folder / "whole")
     assert checkpoint.load(parts / "last.pth.tar")["step"] > 0
-    done = run_command(command("run_baseline.py", *options, "--resume", parts), folder)
+    done = script("run_baseline.py", *options, "--resume", parts)
     assert done.status == 0, done.err
     assert (parts / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
     assert (parts / "log.txt").read_text().splitlines()[1:] == (whole / "log.txt").read_text().splitlines()[1:]
@@ -227,14 +228,14 @@ def test_interrupted_baseline_resumes_as_if_never_stopped(folder):
     assert same(first["state_dict"], second["state_dict"]) and same(first["optimizer"], second["optimizer"])
 
 
-def test_interrupted_poseaug_resumes_as_if_never_stopped(folder):
+def test_interrupted_poseaug_resumes_as_if_never_stopped(here, folder, script):
     options = (*MLP[:-4], "--stages", 1, "--dropout", 0.25, "--batch_size", 16, "--epochs", 5, "--warmup", 1)
-    options += ("--pretrain", "base.pth.tar", "--viz_every", 0)
-    assert run_command(command("run_poseaug.py", *options, "--checkpoint", "whole_p"), folder).status == 0
+    options += ("--pretrain", "base.pth.tar", "--viz_every", 0, "--threads", 1)
+    assert script("run_poseaug.py", *options, "--checkpoint", "whole_p").status == 0
     interrupt(command("run_poseaug.py", *options, "--checkpoint", "parts_p"), folder, "[3]")
     parts, whole = run_of(folder / "parts_p"), run_of(folder / "whole_p")
     assert checkpoint.load(parts / "last.pth.tar")["epoch"] in (2, 4)
-    done = run_command(command("run_poseaug.py", *options, "--resume", parts), folder)
+    done = script("run_poseaug.py", *options, "--resume", parts)
     assert done.status == 0, done.err
     assert (parts / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
     first, second = (checkpoint.load(run / "last.pth.tar") for run in (parts, whole))
