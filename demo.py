@@ -239,7 +239,7 @@ def load_finder(args: Namespace, run: running.Run) -> tuple[image_poses.Finder, 
     hourglass_checkpoint.load_weights(model, saved.state, path)
     model = model.to(run.device, memory_format=hourglass.memory_format(run.device)).eval()
     predict = hourglass.network(model, run, hourglass_checkpoint.arch_of(saved))
-    trained = hourglass.saved_options(saved.file)
+    trained = checkpoint.saved_options(saved.file)
     size = tuple(trained.get(name, saved.sizes.get("size", 256)) for name in ("input_h", "input_w"))
     return image_poses.Finder(predict, size, args.refine, run.device), saved.sizes["depth"]
 

@@ -66,7 +66,7 @@ def pckh_of_file(args: Namespace) -> str:
 
 def take_size(args: Namespace, saved: hourglass_checkpoint.SavedNetwork) -> None:
     """The input's size of a network trained here, where the command line has none."""
-    trained = hourglass.saved_options(saved.file)
+    trained = checkpoint.saved_options(saved.file)
     for name in ("input_h", "input_w", "output_h", "output_w"):
         if getattr(args, name) < 0 and isinstance(trained.get(name), int):
             setattr(args, name, trained[name])

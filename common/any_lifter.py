@@ -4,7 +4,6 @@ The sizes of a network are read off its weights. What the weights do not tell (a
 in the file, or an option.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,7 +61,7 @@ def load(path: str | Path, method: str | None = None, causal: bool | None = None
     except (KeyError, IndexError, ValueError, AttributeError) as error:
         raise InputError(f"{path}: the weights of its {found} are incomplete ({error!r})") from error
     if found == "videopose" and sizes["architecture"] is not None:
-        sizes["causal"] = _saved_option(file, "causal") if causal is None else causal
+        sizes["causal"] = bool(checkpoint.saved_options(file).get("causal")) if causal is None else causal
     return _checked(SavedLifter(found, SavedNetwork(found, sizes, dict(state))), method, path)
 
 
@@ -159,15 +158,6 @@ _SIZES = {
     "teacher": _teacher, "student": _student, "mlp": _mlp, "gcn": _gcn, "videopose": _videopose,
     "stgcn": lambda state: {"dropout": 0.0},
 }  # fmt: skip
-
-
-def _saved_option(file: Mapping[str, Any], name: str) -> bool:
-    """A flag among the options that our training states keep as JSON."""
-    try:
-        options = json.loads(file.get("options") or "{}")
-        return bool(options.get(name, False))
-    except (TypeError, ValueError, AttributeError):
-        return False
 
 
 def check_size(points: torch.Tensor, where: Any) -> None:

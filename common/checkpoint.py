@@ -300,6 +300,16 @@ def options_json(options: Any) -> str:
     return json.dumps(options, default=str, sort_keys=True)
 
 
+def saved_options(file: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with which a file of ours was trained; of others nothing."""
+    text = file.get("options")
+    try:
+        options = json.loads(text) if isinstance(text, str) else {}
+    except ValueError:
+        options = {}
+    return options if isinstance(options, dict) else {}
+
+
 def check_options(saved: Mapping[str, Any] | str, current: Any, ignore: tuple[str, ...] = FREE_OPTIONS) -> None:
     """Refuse, naming each difference, to resume a run whose saved options (dictionary or JSON) differ from `current`.
 

@@ -48,7 +48,7 @@ def save_page(path: str | Path, data: Views, predict: Callable[[Tensor], Tensor]
     rows = torch.from_numpy(data.rows()[: vis_html.LONGEST])
     there = rows.to(data.labels.pose.device)
     true = data.labels.pose[there].unflatten(-1, (-1, 3))
-    metres = 1.0 if millimetres(true) == 1000 else 0.001
+    metres = millimetres(true) / 1000  # in the unit
     found = {} if predict is None else {"pose head": torch.cat([predict(part).float() for part in there.split(1024)])}
     errors = {name: pose_errors(pose, true)["MPJPE"] for name, pose in found.items()}
     poses = {name: metres * (pose - pose[:, :1]) for name, pose in (found | {"truth": true}).items()}

@@ -4,7 +4,6 @@ Zhou et al., "Towards 3D Human Pose Estimation in the Wild: a Weakly-supervised 
 later code. Options are in `common.hourglass_options`, pictures in `common.hourglass_pictures`.
 """
 
-import json
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -282,16 +281,6 @@ def save_predictions(folder: Path, table: Mapping[str, Tensor], points: np.ndarr
         arrays |= {"preds_3d": table["poses"].numpy(), "gt_3d": table["gt_3d"].numpy(), "mpjpe": table["mpjpe"].numpy()}
     save_npz(folder / "preds.npz", **arrays)
     save_mat(folder / "preds.mat", **arrays)
-
-
-def saved_options(file: Mapping[str, Any]) -> dict[str, Any]:
-    """The options with which a file of ours was trained; of others nothing."""
-    text = file.get("options")
-    try:
-        options = json.loads(text) if isinstance(text, str) else {}
-    except ValueError:
-        options = {}
-    return options if isinstance(options, dict) else {}
 
 
 def load_state(args: Namespace, run: Run, folder: Path) -> dict[str, Any]:

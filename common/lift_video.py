@@ -15,7 +15,7 @@ from common.keypoint_formats import RawKeypoints
 from common.options import Parser, number
 from common.pose_files import save_poses
 from common.skeleton import H36M_17
-from common.video_keypoints import MAX_GAP
+from common.video_keypoints import add_following_options
 
 log = logging.getLogger(__name__)
 
@@ -23,14 +23,7 @@ log = logging.getLogger(__name__)
 def add_options(parser: Parser) -> None:
     """What reading a video's keypoints and writing its poses can be told."""
     group = parser.add_argument_group("Keypoints of a video")
-    group.add_argument("--person", type=number(int, 1), default=1, help="whom to follow; 1: the largest")
-    group.add_argument(
-        "--max-gap", type=number(int, 0), default=MAX_GAP, metavar="FRAMES",
-        help="longest gap of a joint that is filled in from other frames; longer ones from its neighbours in the body",
-    )  # fmt: skip
-    group.add_argument(
-        "--smooth", type=number(float, 0), default=0.0, metavar="FRAMES", help="sigma of a mean over time; 0: none"
-    )
+    add_following_options(group)
     group.add_argument(
         "--image-size", type=image_size, metavar="WxH",
         help="of the video, pixels; default: as the keypoints' file or --input says",

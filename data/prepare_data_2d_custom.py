@@ -32,7 +32,7 @@ from common.keypoint_files import FPS, LAYOUT_NAMES, KeypointFile, coco_keypoint
 from common.npz import save_npz  # noqa: E402
 from common.options import Parser, number  # noqa: E402
 from common.skeleton import COCO_17, H36M_17  # noqa: E402
-from common.video_keypoints import MAX_GAP  # noqa: E402
+from common.video_keypoints import add_following_options  # noqa: E402
 
 log = logging.getLogger(__name__)
 SUFFIXES = (".json", ".npz", ".npy")
@@ -81,14 +81,7 @@ def options_parser() -> Parser:
     parser.add_argument("--image-size", type=image_size, metavar="WxH", help="of the videos, where no file says it")
     parser.add_argument("--fps", type=number(float, 0.1), metavar="N", help="frames per second, for the report")
     parser.add_argument("--thr", type=number(float, 0), default=0.1, help="a joint of less confidence is missing")
-    parser.add_argument("--person", type=number(int, 1), default=1, help="whom to follow; 1: the largest")
-    parser.add_argument(
-        "--max-gap", type=number(int, 0), default=MAX_GAP, metavar="FRAMES",
-        help="longest gap of a joint that is filled in from other frames",
-    )  # fmt: skip
-    parser.add_argument(
-        "--smooth", type=number(float, 0), default=0.0, metavar="FRAMES", help="sigma of a mean over time; 0: none"
-    )
+    add_following_options(parser)
     parser.add_argument("--force", action="store_true", help="make the file again if it is there")
     parser.add_argument("--statistics", action="store_true", help="make common/keypoint_statistics.json instead")
     return parser

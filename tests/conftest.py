@@ -94,6 +94,17 @@ def metric_rows(run: str | Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 
+def same(a, b) -> bool:
+    """Whether two nested states are equal, bit for bit."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[name], b[name]) for name in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
 def assert_refused(outcome: Outcome, *parts: str) -> None:
     """One clear line on stderr that holds `parts`, status 2, no traceback."""
     assert outcome.status == 2, outcome

@@ -9,12 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from common import checkpoint, hourglass
 from common.multiview_writer import write_multiview
 from common.skeleton import H36M_17
-from tests.conftest import ROOT, Outcome, assert_refused, command, metric_rows, one_thread, run_command
+from tests.conftest import ROOT, Outcome, assert_refused, command, metric_rows, one_thread, run_command, same
 from tests.tiny_dataset import tiny_poses, write_tiny_dataset
 
 POSES = ("--data-dir", "data", "-d", "tiny", "--subjects-train", "S1", "--subjects-test", "S9", "--device", "cpu")
@@ -115,17 +114,6 @@ def run_of(folder: Path) -> Path:
     """The one run under a folder."""
     (table,) = Path(folder).rglob("metrics.csv")
     return table.parent
-
-
-def same(a, b) -> bool:
-    """Whether two nested states are equal, bit for bit."""
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[name], b[name]) for name in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
 
 
 def assert_same_run(first: Path, second: Path) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from common import checkpoint
 from common.npz import load_npz, save_npz
-from tests.conftest import assert_refused, command, interrupt, metric_rows, run_command
+from tests.conftest import assert_refused, command, interrupt, metric_rows, run_command, same
 from tests.tiny_dataset import write_tiny_dataset
 
 KEYPOINTS = ("gt", "cpn_ft_h36m_dbb", "detectron_ft_h36m", "hr")
@@ -56,17 +56,6 @@ def folder(tmp_path_factory) -> Path:
 def run_of(folder: Path, lifter: str = "mlp", keypoints: str = "gt") -> Path:
     (run,) = (Path(folder) / lifter / keypoints).iterdir()
     return run
-
-
-def same(a, b) -> bool:
-    """Whether two nested states are equal, bit for bit."""
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[name], b[name]) for name in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
 
 
 # ---------------------------------------------------------------------------------------------------- as published
