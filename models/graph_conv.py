@@ -50,11 +50,15 @@ class SemanticGraphConv(nn.Module):
         logits = (full_precision(self.e).view(-1, 1, 1) * self.places).sum(0) + self.no_edge
         return logits.softmax(dim=1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (J, B, in) -> (J, B, out)."""
+    def split_attention(self) -> tuple[Tensor, Tensor]:
+        """-> what each node gives to itself (J,), and to its neighbours (J, J), of zero diagonal."""
         weights = self.attention()
         own = weights.diagonal()
-        neighbours = weights - torch.diag(own)
+        return own, weights - torch.diag(own)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (J, B, in) -> (J, B, out)."""
+        own, neighbours = self.split_attention()
         # Mixing nodes and mixing channels commute: nodes are mixed where there are fewer channels.
         inside, outside = self.W.shape[1:]
         if inside < outside:
@@ -74,10 +78,8 @@ class _GraphProducts(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, W, own, neighbours, bias):
-        of_neighbours = x @ W[1]
-        y = torch.empty_like(x)
-        torch.addmm(bias.repeat(x.shape[1]), neighbours, of_neighbours.flatten(1), out=y.flatten(1))
-        torch.baddbmm(y, x, own[:, None, None] * W[0], out=y)
+        y = bias.expand_as(x).contiguous()
+        of_neighbours = add_products(y, x, W, own, neighbours)
         ctx.save_for_backward(x, W, own, neighbours, of_neighbours)
         return y
 
@@ -85,19 +87,46 @@ class _GraphProducts(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
         """The gradients of all five."""
-        x, W, own, neighbours, of_neighbours = ctx.saved_tensors
-        gradient = gradient.contiguous()
-        d_of_neighbours = mix_nodes(neighbours.t(), gradient)
-        d_x = torch.bmm(gradient, (own[:, None, None] * W[0]).transpose(1, 2))
-        rows = d_x.flatten(0, 1)
-        torch.addmm(rows, d_of_neighbours.flatten(0, 1), W[1].t(), out=rows)
-        d_W = torch.empty_like(W)
-        each = torch.bmm(x.transpose(1, 2), gradient)
-        torch.mv(each.permute(1, 2, 0).flatten(0, 1), own, out=d_W[0].view(-1))
-        torch.mm(x.flatten(0, 1).t(), d_of_neighbours.flatten(0, 1), out=d_W[1])
-        d_own = each.flatten(1) @ W[0].flatten()
-        d_neighbours = gradient.flatten(1) @ of_neighbours.flatten(1).t()
-        return d_x, d_W, d_own, d_neighbours, gradient.sum((0, 1))
+        return backward_products(gradient, *ctx.saved_tensors)
+
+
+def add_products(y: Tensor, x: Tensor, W: Tensor, own: Tensor, neighbours: Tensor) -> Tensor:
+    """Adds own x W[0] + neighbours x W[1] to y: (J, B, C), in place -> x W[1], which the way back needs.
+
+    x: (J, B, C), W: (2, C, C), own: (J,), neighbours: (J, J).
+    """
+    of_neighbours = x @ W[1]
+    torch.addmm(y.flatten(1), neighbours, of_neighbours.flatten(1), out=y.flatten(1))
+    torch.baddbmm(y, x, own[:, None, None] * W[0], out=y)
+    return of_neighbours
+
+
+def backward_products(
+    gradient: Tensor,
+    x: Tensor,
+    W: Tensor,
+    own: Tensor,
+    neighbours: Tensor,
+    of_neighbours: Tensor,
+    shortcut: bool = False,
+) -> tuple[Tensor, ...]:
+    """The gradients of x, W, own, neighbours and bias, from the sum's: (J, B, C).
+
+    shortcut: whether x itself is in the sum, too.
+    """
+    gradient = gradient.contiguous()
+    d_of_neighbours = mix_nodes(neighbours.t(), gradient)
+    turned = (own[:, None, None] * W[0]).transpose(1, 2)
+    d_x = torch.baddbmm(gradient, gradient, turned) if shortcut else torch.bmm(gradient, turned)
+    rows = d_x.flatten(0, 1)
+    torch.addmm(rows, d_of_neighbours.flatten(0, 1), W[1].t(), out=rows)
+    d_W = torch.empty_like(W)
+    each = torch.bmm(x.transpose(1, 2), gradient)
+    torch.mv(each.permute(1, 2, 0).flatten(0, 1), own, out=d_W[0].view(-1))
+    torch.mm(x.flatten(0, 1).t(), d_of_neighbours.flatten(0, 1), out=d_W[1])
+    d_own = each.flatten(1) @ W[0].flatten()
+    d_neighbours = gradient.flatten(1) @ of_neighbours.flatten(1).t()
+    return d_x, d_W, d_own, d_neighbours, gradient.sum((0, 1))
 
 
 def mix_nodes(weights: Tensor, x: Tensor) -> Tensor:

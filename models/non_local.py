@@ -36,16 +36,31 @@ class NonLocal(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (J, B, C) -> (J, B, C), to be added to x."""
+        return self.answer(*self.read(x))
+
+    def read(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x: (J, B, C) -> what `answer` takes, without biases: queries w . theta_i (J, B); keys and values, the maxima
+        of phi and of g side by side, (J // 2, B, C).
+        """
+        query, keys_values = self.matrices()
+        return x @ query, max_pool_nodes(x @ keys_values.t())
+
+    def matrices(self) -> tuple[Tensor, Tensor]:
+        """-> query (C,) and keys and values (C, C), (out, in): w . [theta_i, phi_j] = a_i + b_j, and a_i is linear in
+        x_i, so that theta itself is never needed.
+        """
+        theta_weight, _ = self.concat_project[0].matrix[0].chunk(2)
+        return theta_weight @ self.theta.matrix, torch.cat((self.phi[0].matrix, self.g[0].matrix))
+
+    def answer(self, query: Tensor, keys_values: Tensor) -> Tensor:
+        """What `read` gave -> (J, B, C), to be added to x."""
         theta_weight, phi_weight = self.concat_project[0].matrix[0].chunk(2)
-        # w . [theta_i, phi_j] = a_i + b_j, and a_i is linear in x_i: theta itself is never needed.
-        a = x @ (theta_weight @ self.theta.matrix) + self.theta.bias @ theta_weight
-        phi_g = x @ torch.cat((self.phi[0].matrix, self.g[0].matrix)).t()
-        phi_g = max_pool_nodes(phi_g) + torch.cat((self.phi[0].bias, self.g[0].bias))
-        phi, g = phi_g.chunk(2, dim=-1)
+        a = query + self.theta.bias @ theta_weight
+        phi, g = (keys_values + torch.cat((self.phi[0].bias, self.g[0].bias))).chunk(2, dim=-1)
         b = phi @ phi_weight
         f = F.relu(a.t().contiguous()[:, :, None] + b.t().contiguous()[:, None, :]) / len(b)
-        y = torch.bmm(f, g.transpose(0, 1))
-        return self.W(y.flatten(0, 1)).unflatten(0, y.shape[:2]).transpose(0, 1)
+        y = torch.bmm(f, g.transpose(0, 1)).transpose(0, 1)  # node-major while it has few channels
+        return self.W(y.flatten(0, 1)).unflatten(0, y.shape[:2])
 
 
 class GraphNonLocal(nn.Module):
@@ -65,12 +80,12 @@ def max_pool_nodes(x: Tensor) -> Tensor:
     first, as in max pooling.
     """
     if torch.compiler.is_compiling():
-        first, second = _pairs(x)
+        first, second = pairs_of(x)
         return torch.where(first >= second, first, second)
     return _MaxPoolNodes.apply(x)
 
 
-def _pairs(x: Tensor) -> tuple[Tensor, Tensor]:
+def pairs_of(x: Tensor) -> tuple[Tensor, Tensor]:
     """x: (J, B, C) -> the first and the second of each pair of nodes, (J // 2, B, C) each."""
     return x[: len(x) // 2 * 2].unflatten(0, (-1, 2)).unbind(1)
 
@@ -81,7 +96,7 @@ class _MaxPoolNodes(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x):
         ctx.save_for_backward(x)
-        return torch.maximum(*_pairs(x))
+        return torch.maximum(*pairs_of(x))
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -90,7 +105,7 @@ class _MaxPoolNodes(torch.autograd.Function):
         (x,) = ctx.saved_tensors
         result = torch.empty_like(x)
         result[len(x) // 2 * 2 :] = 0
-        (x_first, x_second), (first, second) = _pairs(x), _pairs(result)
+        (x_first, x_second), (first, second) = pairs_of(x), pairs_of(result)
         keep_above(gradient, x_second - x_first, 0, out=second)
         torch.sub(gradient, second, out=first)
         return result

@@ -23,6 +23,7 @@ from common.threads import in_threads
 from models.functional import full_precision, mean_distance, no_autocast, rotate
 from models.graph_conv import SemanticGraphConv
 from models.graph_inference import FoldedLayer, can_fold, fold, run_layer
+from models.graph_shortcut import convolve_and_read
 from models.non_local import GraphNonLocal
 
 # Order of the nodes inside the network. The non-local blocks pool them by twos: knees with feet, hips, root with spine
@@ -60,9 +61,11 @@ class GraphLayer(nn.Module):
         self.bn = nn.BatchNorm1d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.gconv(x)
-        if self.non_local is not None:
-            y = y.add_(x).add_(self.non_local(x))
+        if self.non_local is None:
+            y = self.gconv(x)
+        else:
+            y, *read = convolve_and_read(self.gconv, self.non_local.non_local, x)
+            y.add_(self.non_local.non_local.answer(*read))
         return F.relu(self.bn(y.flatten(0, 1)), inplace=True).view_as(y)
 
     def fold(self) -> FoldedLayer:
