@@ -47,6 +47,7 @@ from common.heatmap_decode import REFINEMENTS
 from common.keypoint_files import LAYOUT_NAMES, KeypointFile
 from common.npz import save_npz
 from common.options import Parser, number
+from common.video import Pictures
 from models.lift_any import camera_poses
 
 # Published options of the Caffe network that found the 2D pose.
@@ -120,9 +121,7 @@ def main() -> None:
         from_keypoints(args, run, saved, images)
 
 
-def from_keypoints(
-    args: Namespace, run: running.Run, saved: any_lifter.SavedLifter, images: turntable.Pictures | None
-) -> None:
+def from_keypoints(args: Namespace, run: running.Run, saved: any_lifter.SavedLifter, images: Pictures | None) -> None:
     """Lift what a file holds, or what the 2D model finds in the pictures."""
     raw = None
     if args.load_model:
@@ -179,9 +178,7 @@ def check_options(parser: Parser, args: Namespace) -> None:
         )
 
 
-def draw(
-    found: KeypointFile, poses: np.ndarray, images: turntable.Pictures | None, args: Namespace, fps: float
-) -> list[Path]:
+def draw(found: KeypointFile, poses: np.ndarray, images: Pictures | None, args: Namespace, fps: float) -> list[Path]:
     """All published pictures of poses (T, 17, 3), and the numbers; -> the files written."""
     folder, t = args.output, args.frame
     image = None if images is None else images[t if len(images) > 1 else 0]

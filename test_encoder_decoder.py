@@ -29,7 +29,7 @@ from common.multiview import NORMALISED_POSE, denormalise, normalise
 from common.options import Parser, number
 from models import encoder_decoder_losses as losses
 from models import encoder_decoder_views as views
-from models.encoder_decoder_predict import other_views, turned
+from models.encoder_decoder_predict import other_views, pose_predictor, turned
 
 CURVES = ("self-supervised features", "from scratch")
 
@@ -89,7 +89,7 @@ def main() -> None:
     points = geometry(test, test.rows(), batch_size=args.batch_size)
     results = {}
     if has_pose:
-        results["pose head"] = scoring.score_poses(head_of(model, test.labels, points), test, test.rows(), run)
+        results["pose head"] = scoring.score_poses(pose_predictor(model, points, test.labels), test, test.rows(), run)
     results["mean pose"] = scoring.score_poses(scoring.mean_pose(test), test, test.rows(), run)
     say(run, f"\nposes, mm; 17 joints, root-relative\n{scoring.pose_table(results)}")
     if has_pose:
@@ -112,7 +112,7 @@ def main() -> None:
             image, sweep, angles = sweep_of(model, test, run, args.image, args.angles, has_pose)
             print(f"picture: {pictures.save_sweep(output, image, sweep, angles)}")
         if args.vis_html:
-            head = head_of(model, test.labels, points) if has_pose else None
+            head = pose_predictor(model, points, test.labels) if has_pose else None
             print(f"page: {pictures.save_page(args.vis_html, test, head)}")
         print(f"results in {output}")
 
@@ -141,11 +141,6 @@ def label_fractions(text: str) -> list[float]:
     return values
 
 
-def head_of(model, labels, points: Tensor):
-    """-> a function, rows (B,) -> poses (B, 17, 3), from what the encoder made of all images, (N, P, 3)."""
-    return lambda rows: losses.restore_pose(model.pose(points[rows]), labels.mean[rows], labels.std[rows])
-
-
 # ------------------------------------------------------------ few labels
 
 
@@ -165,14 +160,14 @@ def few_labels(args, run, model, sizes, folder, test, points, geometry, fraction
         torch.manual_seed(args.seed)
         fresh = run.prepare(models.create("encoder_decoder", **sizes))
         learn(args, run, fresh, train, chosen, train_points)
-        heads = {CURVES[0]: scoring.score_poses(head_of(fresh, test.labels, points), test, test.rows(), run)}
+        heads = {CURVES[0]: scoring.score_poses(pose_predictor(fresh, points, test.labels), test, test.rows(), run)}
         torch.manual_seed(args.seed)
         fresh = run.prepare(models.create("encoder_decoder", **sizes))
         learn(args, run, fresh, train, chosen, None)
         own = scoring.geometry_table(
             lambda images, fresh=fresh: fresh.encode(images).geometry, test, test.rows(), run, args.batch_size
         )
-        heads[CURVES[1]] = scoring.score_poses(head_of(fresh, test.labels, own), test, test.rows(), run)
+        heads[CURVES[1]] = scoring.score_poses(pose_predictor(fresh, own, test.labels), test, test.rows(), run)
         table[fraction] = heads
         say(run, f"{100 * fraction:g} % of the labels, {count:,} images\n{scoring.pose_table(heads)}")
     return table

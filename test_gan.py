@@ -57,9 +57,9 @@ def main() -> None:
     print(f"{name}: {results[what][name].mean():.2f} mm (published error; {gan.test_name(args)} {test.summary()})")
     print(gan.report(args, test, results, folder))
     if args.vis:
-        print(f"picture: {picture(args, predict, test, folder, what)}")
+        print(f"picture: {picture(args, predict, test, run.device, folder, what)}")
     if args.vis_html:
-        print(f"page: {page(args, predict, test, what)}")
+        print(f"page: {page(args, predict, test, run.device, what)}")
     print(f"results in {folder}")
 
 
@@ -73,11 +73,12 @@ def load(path: Path, device: torch.device) -> tuple[gan.Predict, str]:
 
 
 @torch.no_grad()
-def picture(args, predict: gan.Predict, test, folder: Path, what: str) -> Path:
+def picture(args, predict: gan.Predict, test, device: torch.device, folder: Path, what: str) -> Path:
     """A GIF of 2D input, prediction and truth; the prediction at the truth's size, not turned."""
     sequence = test.sequences[0]
     rows = slice(sequence.start, sequence.start + min(sequence.length, GIF_STEP * args.vis_frames), GIF_STEP)
-    keypoints, target = test.keypoints[rows], test.poses[rows] - test.poses[rows, :1]
+    keypoints, truth = test.keypoints[rows].to(device), test.poses[rows].to(device)
+    target = truth - truth[:, :1]
     pose = predict(keypoints)[0].float()
     pose = gan.at_true_size(pose - pose[:, :1], target)
     orientation = test.orientation[0].cpu()
@@ -92,11 +93,12 @@ def picture(args, predict: gan.Predict, test, folder: Path, what: str) -> Path:
 
 
 @torch.no_grad()
-def page(args, predict: gan.Predict, test, what: str) -> Path:
+def page(args, predict: gan.Predict, test, device: torch.device, what: str) -> Path:
     """A page for the browser of the first test sequence: pose and depth mirror at the truth's size, and the truth."""
     rows = vis_html.rows(test.sequences[0])
-    target = test.poses[rows] - test.poses[rows, :1]
-    found = [pose.float() for pose in predict(test.keypoints[rows])]
+    truth = test.poses[rows].to(device)
+    target = truth - truth[:, :1]
+    found = [pose.float() for pose in predict(test.keypoints[rows].to(device))]
     poses = [gan.at_true_size(pose - pose[:, :1], target) for pose in found]
     named = dict(zip((what, f"{what}, depth mirrored"), poses, strict=True))
     return vis_html.write_recording(

@@ -64,7 +64,7 @@ def pckh_of_file(args: Namespace) -> str:
     return pckh.table(pckh.scores(pckh.read_predictions(args.pckh), truth))
 
 
-def take_size(args: Namespace, saved: hourglass_checkpoint.SavedNetwork) -> None:
+def take_size(args: Namespace, saved: hourglass_checkpoint.SavedImageNetwork) -> None:
     """The input's size of a network trained here, where the command line has none."""
     trained = checkpoint.saved_options(saved.file)
     for name in ("input_h", "input_w", "output_h", "output_w"):
@@ -72,7 +72,9 @@ def take_size(args: Namespace, saved: hourglass_checkpoint.SavedNetwork) -> None
             setattr(args, name, trained[name])
 
 
-def load_network(args: Namespace, saved: hourglass_checkpoint.SavedNetwork, path: Path, joints: str) -> torch.nn.Module:
+def load_network(
+    args: Namespace, saved: hourglass_checkpoint.SavedImageNetwork, path: Path, joints: str
+) -> torch.nn.Module:
     """The file's network; it must have depths for `--task human3d`, and the joints of the set."""
     if args.task == "human3d" and not saved.sizes["depth"]:
         raise InputError(f"{path} has no depths: it is of stage 1; score it with --task human2d")

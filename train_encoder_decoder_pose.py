@@ -11,7 +11,6 @@ examples/*.png and TensorBoard events into the folder of --checkpoint. Then: tes
 """
 
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from common.options import Parser
 from common.runlog import RunLog
 from models import encoder_decoder_losses as losses
 from models import encoder_decoder_views as views
-from models.encoder_decoder_predict import other_views
+from models.encoder_decoder_predict import other_views, pose_predictor
 
 EXAMPLES = 4
 
@@ -115,7 +114,7 @@ def main() -> None:
         """Score; -> the row of metrics.csv."""
         model.eval()
         table = encoded(test, 1) if test_geometry is None else test_geometry
-        predict = pose_predictor(model, test.labels, table)
+        predict = pose_predictor(model, table, test.labels)
         results = {"pose head": scoring.score_poses(predict, test, test.rows(), run)}
         results["mean pose"] = scoring.score_poses(scoring.mean_pose(test), test, test.rows(), run)
         views.training_mode(model, frozen, args.drift)
@@ -213,11 +212,6 @@ def step_rows(train: shared.Views, batches, feed: shared.Feed, run: running.Run,
     for batch in load_batches(train.images, batches, run.device, args.num_workers, start):
         feed.put(batch.images, None)
         yield batch.rows
-
-
-def pose_predictor(model, labels, geometry: Tensor) -> Callable[[Tensor], Tensor]:
-    """-> a function, rows (B,) -> poses (B, 17, 3) in the labels' unit."""
-    return lambda rows: losses.restore_pose(model.pose(geometry[rows]), labels.mean[rows], labels.std[rows])
 
 
 @torch.no_grad()

@@ -30,7 +30,8 @@ from benchmarks import compare_table, machine, within_budget  # noqa: E402
 from common import running  # noqa: E402
 from common.errors import InputError  # noqa: E402
 from common.evaluate import write_json  # noqa: E402
-from common.lifter_options import LIFTERS, TEST_SUBJECTS, TRAIN_SUBJECTS  # noqa: E402
+from common.h36m import TEST_LIST, TRAIN_LIST  # noqa: E402
+from common.lifter_options import LIFTERS  # noqa: E402
 from common.options import Parser, number  # noqa: E402
 
 # What a method's result depends on, besides its own further options.
@@ -53,8 +54,8 @@ def options() -> Parser:
     data.add_argument(
         "--cross_data", default="auto", metavar="NAME", help="as of run_baseline.py: 3dhp, synthetic, ..."
     )
-    data.add_argument("--subjects-train", default=TRAIN_SUBJECTS, metavar="LIST", help="training subjects")
-    data.add_argument("--subjects-test", default=TEST_SUBJECTS, metavar="LIST", help="test subjects")
+    data.add_argument("--subjects-train", default=TRAIN_LIST, metavar="LIST", help="training subjects")
+    data.add_argument("--subjects-test", default=TEST_LIST, metavar="LIST", help="test subjects")
     data.add_argument("--downsample", type=number(int, 1), default=1, help="use every n-th frame (lifters)")
     data.add_argument("--images", type=number(int, 10), default=1000, help="hourglass: in 3D, and as many in 2D")
     data.add_argument(

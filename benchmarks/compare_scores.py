@@ -36,6 +36,7 @@ from common.pose_set import PoseSet
 from common.running import Run
 from common.screen import screen_inputs
 from common.skeleton import H36M_16, H36M_17, Skeleton, convert
+from models.encoder_decoder_predict import pose_predictor
 from models.lift_any import camera_poses, forward_of
 
 AS_IT_IS, SCALE, MIRROR = "as it is", "scale", "mirror"
@@ -134,12 +135,12 @@ def score_lifter(
     return protocols(pose, target, saved.method in POSEAUG, test.sequence)
 
 
-def load_cross(args: Namespace, device: torch.device) -> poseaug.Split | None:
+def load_cross(args: Namespace, device: torch.device) -> poseaug.ScreenSplit | None:
     """Other people and cameras, as `run_baseline.py --cross_data` has them; single poses of 16 joints."""
     return poseaug.load_cross_data(args, device)
 
 
-def score_cross(saved: SavedLifter, network: nn.Module, cross: poseaug.Split, run: Run) -> dict[str, dict]:
+def score_cross(saved: SavedLifter, network: nn.Module, cross: poseaug.ScreenSplit, run: Run) -> dict[str, dict]:
     """Scores by protocol on a cross-data set, without the published flip average.
 
     For lifters of 17 joints the neck is put halfway from thorax to head; for teacher and student one scale is set for
@@ -205,7 +206,7 @@ def score_encoder_decoder(path: Path, words: Sequence[str], run: Run) -> tuple[d
     )
     rows = torch.from_numpy(test.rows()).to(run.device)
     with torch.no_grad():
-        pose = test_encoder_decoder.head_of(model, test.labels, points)(rows).float()
+        pose = pose_predictor(model, points, test.labels)(rows).float()
     target = test.labels.pose[rows].unflatten(-1, (-1, 3))
     unit = scoring.millimetres(target) / 1000
     images = normalise(test.images[rows[: BATCH["encoder_decoder"]].cpu()][0].to(run.device))

@@ -17,14 +17,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from common.camera import h36m_cameras, normalize_screen, world_to_camera  # noqa: E402
+from common.camera import h36m_cameras, normalise_screen, world_to_camera  # noqa: E402
 from common.errors import InputError  # noqa: E402
+from common.h36m import TEST_SUBJECTS, TRAIN_SUBJECTS  # noqa: E402
 from common.metrics import joint_errors, mpjpe, n_mpjpe, p_mpjpe  # noqa: E402
 from common.npz import load_npz  # noqa: E402
 from common.skeleton import H36M_17, H36M_32  # noqa: E402
 from common.synthetic import ensure  # noqa: E402
 
-TRAIN, TEST = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
 KEEP = [H36M_32.index(name) for name in H36M_17.joints]
 
 
@@ -61,7 +61,7 @@ def read(folder: Path, name: str, subjects: tuple[str, ...], every: int, joints:
             for view, camera in zip(keypoints[subject][action], h36m_cameras()[subject], strict=True):
                 view = torch.tensor(view[::every][: len(world)])
                 pose = world_to_camera(world, torch.tensor(camera.orientation), torch.tensor(camera.translation))
-                inputs.append(normalize_screen(view, camera.width, camera.height)[:, joints])
+                inputs.append(normalise_screen(view, camera.width, camera.height)[:, joints])
                 targets.append((pose - pose[:, :1])[:, joints])
     return torch.cat(inputs), torch.cat(targets)
 
@@ -121,9 +121,9 @@ def main() -> int:
     names = [H36M_17.joints[j] for j in joints]
     try:
         ensure(options.data_dir)
-        training = read(options.data_dir, "synthetic", TRAIN, options.every, joints)
-        unseen = read(options.data_dir, "synthetic", TEST, options.every, joints)
-        real = read(options.real, options.real_name, TEST, 1, joints)
+        training = read(options.data_dir, "synthetic", TRAIN_SUBJECTS, options.every, joints)
+        unseen = read(options.data_dir, "synthetic", TEST_SUBJECTS, options.every, joints)
+        real = read(options.real, options.real_name, TEST_SUBJECTS, 1, joints)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from common import checkpoint, gan_checkpoint
-from common.camera import normalize_screen
+from common.camera import normalise_screen
 from common.dataset import scale_root_to_head
 from common.errors import InputError
 from common.gan_checkpoint import SavedNetwork
@@ -52,7 +52,7 @@ def load(path: str | Path, method: str | None = None, causal: bool | None = None
         raise InputError(f"{path} is no lifter's checkpoint: it holds {keys}; expected state_dict or model_pos")
     if "method" in file or any(str(name).startswith("gen.") for name in state):
         return _checked(_gan(path), method, path)
-    plain = {_plain(str(name)): value for name, value in state.items()}
+    plain = checkpoint.plain_names(state)
     found = _found(plain)
     if found is None:
         raise InputError(f"{path} holds {', '.join(list(plain)[:3])}: no lifter of {', '.join(METHODS)}")
@@ -76,7 +76,7 @@ def lifter_input(method: str, pixels: Tensor, size: tuple[int, int] | None) -> T
     if method in POSEAUG:
         if size is None:
             raise InputError(f"{method} needs the size of the picture: give --image-size WIDTHxHEIGHT")
-        return normalize_screen(convert(pixels, H36M_17, H36M_16), *size)
+        return normalise_screen(convert(pixels, H36M_17, H36M_16), *size)
     if method == "gan":
         return pixels
     return scale_root_to_head(pixels - pixels[:, :1], H36M_17.root, H36M_17.index("head"))
@@ -97,14 +97,6 @@ def _checked(saved: SavedLifter, method: str | None, path: str | Path) -> SavedL
     if method not in (None, saved.method):
         raise InputError(f"--method {method}, but {path} holds a {saved.method}: leave --method out, or take another")
     return saved
-
-
-def _plain(name: str) -> str:
-    """Without the prefixes of DataParallel and torch.compile."""
-    name = name.replace("_orig_mod.", "")
-    while name.startswith("module."):
-        name = name.removeprefix("module.")
-    return name
 
 
 def _found(state: Mapping[str, Tensor]) -> str | None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from common import running
 from common.bones import with_lengths
 from common.camera import project
-from common.poseaug import Split
+from common.poseaug import ScreenSplit
 
 SWAPPED_AT_ONCE = 1 << 16
 
@@ -29,7 +29,7 @@ class AugmentedData:
         batch_size: of all processes.
     """
 
-    def __init__(self, train: Split, templates: Tensor, run: running.Run, batch_size: int):
+    def __init__(self, train: ScreenSplit, templates: Tensor, run: running.Run, batch_size: int):
         self.train, self.templates, self.run = train, templates.to(run.device), run
         self.count = len(train.poses)
         self.keypoints, self.poses = (

@@ -100,7 +100,7 @@ def project(points: Tensor, intrinsics: Tensor) -> Tensor:
 
 
 def project_linear(points: Tensor, intrinsics: Tensor) -> Tensor:
-    """As `project`, without lens distortion."""
+    """As `project`, without lens distortion: VideoPose3D's other projection, kept for comparison."""
     return intrinsics[..., :2] * _slopes(points) + intrinsics[..., 2:4]
 
 
@@ -115,13 +115,13 @@ def _slopes(points: Tensor) -> Tensor:
     return (points[..., :2] / depth).clamp(-1, 1)
 
 
-def normalize_screen(pixels: Tensor, width: float, height: float) -> Tensor:
+def normalise_screen(pixels: Tensor, width: float, height: float) -> Tensor:
     """Pixels (..., 2) -> screen coordinates: x in [-1, 1] over the width, y with the same scale (VideoPose3D)."""
     return pixels / width * 2 - pixels.new_tensor((1, height / width))
 
 
-def unnormalize_screen(screen: Tensor, width: float, height: float) -> Tensor:
-    """Inverse of `normalize_screen`."""
+def denormalise_screen(screen: Tensor, width: float, height: float) -> Tensor:
+    """Inverse of `normalise_screen`, the published form, kept for comparison."""
     return (screen + screen.new_tensor((1, height / width))) * width / 2
 
 

@@ -163,7 +163,8 @@ def load_weights(model: nn.Module, state_dict: Mapping[str, torch.Tensor], sourc
     unexpected names and other shapes are refused in one line before anything is changed. Only `num_batches_tracked`
     may be missing, as files from before torch 0.4.1 lack it.
     """
-    found = _plain_names(state_dict, source)
+    _check_tensors(state_dict, source)
+    found = plain_names(state_dict)
     expected = model.state_dict()
     missing = [name for name in expected if name not in found and not name.endswith("num_batches_tracked")]
     unexpected = [name for name in found if name not in expected]
@@ -188,7 +189,7 @@ def load_weights(model: nn.Module, state_dict: Mapping[str, torch.Tensor], sourc
     model.load_state_dict(found, strict=False)
 
 
-def _plain_names(state_dict: Mapping[str, torch.Tensor], source: str | Path) -> dict[str, torch.Tensor]:
+def _check_tensors(state_dict: Any, source: str | Path) -> None:
     if not isinstance(state_dict, Mapping) or not state_dict:
         raise InputError(f"{source} holds no weights: expected a dictionary of tensors")
     wrong = [
@@ -198,8 +199,14 @@ def _plain_names(state_dict: Mapping[str, torch.Tensor], source: str | Path) -> 
         raise InputError(
             f"{source}: the weights hold entries that are no tensors ({_some([str(name) for name in wrong])})"
         )
-    found = {name.replace("_orig_mod.", ""): value for name, value in state_dict.items()}
-    while all(name.startswith("module.") for name in found):
+
+
+def plain_names(state: Mapping[Any, Any]) -> dict[str, Any]:
+    """The entries of `state` by the names that a network alone gives them: without what torch.compile puts into each
+    (`_orig_mod.`) and what DataParallel puts before all (`module.`).
+    """
+    found = {str(name).replace("_orig_mod.", ""): value for name, value in state.items()}
+    while found and all(name.startswith("module.") for name in found):
         found = {name.removeprefix("module."): value for name, value in found.items()}
     return found
 
@@ -238,7 +245,7 @@ def nonfinite(state: Any, name: str = "") -> Iterator[str]:
             yield from nonfinite(value, f"{name}.{i}".lstrip("."))
 
 
-# ------------------------------------------------------------ randomness and options
+# ------------------------------------------------------------ randomness, options, epochs
 
 
 def rng_state(**generators: torch.Generator) -> dict[str, Any]:
@@ -329,3 +336,9 @@ def check_options(saved: Mapping[str, Any] | str, current: Any, ignore: tuple[st
     ]
     if differences:
         raise InputError("cannot resume with other options: " + "; ".join(differences))
+
+
+def check_epochs(path: str | Path, finished: int, wanted: int, option: str = "--epochs") -> None:
+    """Refuse to go on with a run that has done what is asked for."""
+    if finished >= wanted:
+        raise InputError(f"{path} has {finished} finished epochs; to go on, ask for more than that with {option}")

@@ -18,17 +18,18 @@ from torch import Tensor, nn
 from common import checkpoint
 from common.encoder_decoder_checkpoint import NETWORK
 from common.errors import InputError
+from common.h36m import SUBJECTS, TEST_SUBJECTS, TRAIN_SUBJECTS
 from common.multiview import IMAGES, LABELS_FILE, Labels, MultiviewImages, normalise, read_labels
 from common.multiview_batches import Groups, view_groups
 from common.multiview_writer import VERSION, read_motion, write_multiview
 from common.options import Parser, bool_string, number
 from common.running import Run
-from common.synthetic import SUBJECTS, ensure
+from common.synthetic import ensure
 
 log = logging.getLogger(__name__)
 
-HELD_OUT = (9, 11)  # Human3.6M's test subjects
-SYNTHETIC_TRAIN = "1,5,6,7,8"
+HELD_OUT = tuple(int(subject.removeprefix("S")) for subject in TEST_SUBJECTS)
+SYNTHETIC_TRAIN = ",".join(subject.removeprefix("S") for subject in TRAIN_SUBJECTS)
 FREE = (  # options that a resumed run may change, besides those of every script
     "encoder_weights", "num_training_iterations", "plot_every", "preload_gb", "print_every",
     "synthetic_dir",

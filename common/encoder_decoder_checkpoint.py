@@ -5,19 +5,15 @@ network of the file never uses; those entries are known by name and left out, an
 `sizes`, `state_dict` and what a resume needs. Nothing in a file is run.
 """
 
-import hashlib
 import logging
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-from common import checkpoint
+from common import checkpoint, imagenet
 from common.errors import InputError
-from common.files import write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -28,15 +24,12 @@ _HIDDEN = ("fc_1_stage0.", "fc_2_stage0.")
 UNUSED = {"resnet": (*(f"conv_{i}_stage0." for i in range(1, 7)), "to_3d.", "to_fg.", *_HIDDEN), "unet": _HIDDEN}
 DEEPEST_FILTERS = {2: 128, 3: 256, 4: 512, 5: 512, 6: 512}  # channels of the deepest map by layers, times feature_scale
 
-# ImageNet classifiers as torchvision publishes them: file, and the modules of it that we have no use for.
-IMAGENET = {"resnet18": "resnet18-f37072fd.pth", "resnet50": "resnet50-0676ba61.pth"}
-IMAGENET_URL = "https://download.pytorch.org/models/"
+# Modules of torchvision's ImageNet classifiers that we have no use for, and those that we have.
 IMAGENET_UNUSED = {"resnet18": ("layer3.", "layer4.", "fc."), "resnet50": ("layer4.", "fc.")}
 IMAGENET_USED = {
     "resnet18": ("conv1", "bn1", "layer1", "layer2"),
     "resnet50": ("conv1", "bn1", "layer1", "layer2", "layer3"),
 }
-_TIMEOUT = 20  # seconds without an answer
 
 
 class SavedEncoderDecoder(NamedTuple):
@@ -60,7 +53,7 @@ def load(path: str | Path) -> SavedEncoderDecoder:
     file = checkpoint.load(path)
     if "network" in file:
         return _own(file, path)
-    state = {str(name).removeprefix("module."): value for name, value in file.items()}
+    state = checkpoint.plain_names(file)
     if not isinstance(state.get("from_latent.0.weight"), Tensor):
         found = ", ".join(list(state)[:4]) or "nothing"
         raise InputError(
@@ -145,24 +138,11 @@ def imagenet_file(name: str, source: str | Path = "download") -> Path | None:
         if not Path(source).is_file():
             raise InputError(f"{source}, ImageNet weights of {name}, does not exist; expected a file, download or none")
         return Path(source)
-    path = Path(torch.hub.get_dir()) / "checkpoints" / IMAGENET[name]
     try:
-        if not path.is_file():
-            _download(IMAGENET_URL + IMAGENET[name], path)
-        return path
-    except (OSError, InputError) as error:
-        log.warning("no ImageNet weights of %s: %s could not be fetched (%s)", name, IMAGENET_URL + path.name, error)
+        return imagenet.fetch(name)
+    except InputError as error:
+        log.warning("%s", error)
         return None
-
-
-def _download(url: str, path: Path) -> None:
-    """Fetch a file whose name ends in the start of its SHA-256, as torch's do."""
-    with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:
-        content = answer.read()
-    expected = path.stem.rpartition("-")[2]
-    if not hashlib.sha256(content).hexdigest().startswith(expected):
-        raise OSError(f"what came is not what was published: its SHA-256 does not begin with {expected}")
-    write_atomic(path, lambda file: file.write(content))
 
 
 def load_imagenet(network: nn.Module, name: str, path: str | Path) -> None:

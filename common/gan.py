@@ -14,6 +14,7 @@ from torch import Tensor
 from common import checkpoint, evaluate, metrics
 from common.dataset import load_pose_set
 from common.errors import InputError
+from common.h36m import TEST_LIST, TRAIN_LIST
 from common.options import Parser, number
 from common.pose_set import PoseSet
 from common.poses_2d import names_with_3d
@@ -47,8 +48,8 @@ def parser(description: str) -> Parser:
     data.add_argument("-k", "--keypoints", default="gt", metavar="NAME", help="2D input of Human3.6M-layout sets")
     data.add_argument("--use_sh_detection", action="store_true", help="as --keypoints sh_detect")
     data.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="where the files lie")
-    data.add_argument("-str", "--subjects-train", default="S1,S5,S6,S7,S8", metavar="LIST", help="training subjects")
-    data.add_argument("-ste", "--subjects-test", default="S9,S11", metavar="LIST", help="test subjects")
+    data.add_argument("-str", "--subjects-train", default=TRAIN_LIST, metavar="LIST", help="training subjects")
+    data.add_argument("-ste", "--subjects-test", default=TEST_LIST, metavar="LIST", help="test subjects")
     data.add_argument("-a", "--actions", default="*", metavar="LIST", help="actions by name or beginning, * for all")
     data.add_argument("--downsample", type=number(int, 1), default=1, help="use every n-th frame")
     parser.add_run_options("--seed")

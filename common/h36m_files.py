@@ -21,13 +21,13 @@ import numpy as np
 from common.camera import h36m_cameras
 from common.dataset import LAYOUTS_2D
 from common.errors import InputError
+from common.h36m import SUBJECTS
 from common.npz import load_npz, save_npz
 from common.pose_set import action_label, canonical_action
 from common.skeleton import H36M_17, H36M_32, Skeleton
 
 log = logging.getLogger(__name__)
 
-SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
 ACTIONS = (
     "Directions", "Discussion", "Eating", "Greeting", "Phoning", "Photo", "Posing", "Purchases", "Sitting",
     "SittingDown", "Smoking", "Waiting", "WalkDog", "WalkTogether", "Walking",

@@ -151,8 +151,3 @@ def mpii_to_h36m(poses: Tensor) -> Tensor:
     joints[7] = (joints[0] + joints[8]) / 2
     joints[9] = (joints[8] + joints[10]) / 2
     return torch.stack(joints, -2)
-
-
-def h36m_to_mpii(poses: Tensor) -> Tensor:
-    """(..., 17, D), Human3.6M -> (..., 16, D), MPII: a selection (MPII's thorax is Human3.6M's spine, as published)."""
-    return poses[..., list(H36M_TO_MPII), :]

@@ -80,6 +80,7 @@ def _drawn(args: Namespace, run: Run, half: str) -> People:
         limit=count,
         looks=looks,
         actions=args.actions,
+        facing=args.facing,
     )
     if not args.no_cache:
         if run.is_main:  # the others wait, and then find the file
@@ -294,8 +295,7 @@ def load_state(args: Namespace, run: Run, folder: Path) -> dict[str, Any]:
             "weights with --load_model"
         )
     checkpoint.check_options(saved["options"], args, (*checkpoint.FREE_OPTIONS, *FREE))
-    if saved["epoch"] >= args.num_epochs:
-        raise InputError(f"{path} has {saved['epoch']} finished epochs; to go on, ask for more with --num_epochs")
+    checkpoint.check_epochs(path, saved["epoch"], args.num_epochs, "--num_epochs")
     processes = len(saved["rng"]["ranks"])
     if saved.get("step") and processes != run.world_size:  # the batch is of each process: steps would count others
         raise InputError(

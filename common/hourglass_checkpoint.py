@@ -7,7 +7,6 @@ Released and ours are dictionaries with `epoch`, `state_dict` and, where trainin
 
 import logging
 import re
-import urllib.error
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,14 +14,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from common import checkpoint, module_pickle
+from common import checkpoint, imagenet, module_pickle
 from common.errors import InputError
 
 log = logging.getLogger(__name__)
 
-# torchvision's weights (version 1, on which the published ones were trained), the hash's beginning in the name.
-BACKBONE_URL = "https://download.pytorch.org/models/resnet{}.pth"
-BACKBONE_HASHES = {18: "f37072fd", 34: "b627a593", 50: "0676ba61", 101: "63fe2227", 152: "394f9c45"}
 # Blocks in the four stages, and whether they are bottlenecks.
 _LAYERS = {
     ((2, 2, 2, 2), False): 18, ((3, 4, 6, 3), False): 34, ((3, 4, 6, 3), True): 50, ((3, 4, 23, 3), True): 101,
@@ -32,7 +28,7 @@ _LAYERS = {
 _DEPTH = re.compile(r"(depth|reg_|reg)\.")
 
 
-class SavedNetwork(NamedTuple):
+class SavedImageNetwork(NamedTuple):
     """`models.create(name, **sizes)` takes `state` through `load_weights`.
 
     epoch: of the file, 0 where it says none; file: all else that is in it (`optimizer`, ...), nothing in one of 2017.
@@ -54,18 +50,18 @@ def parse_arch(arch: str, joints: int = 16, depth: bool = False, size: int = 256
     if arch == "hg":
         return "hourglass", {"joints": joints, "depth": depth, "size": size}
     layers = arch.removeprefix("msra_")
-    if layers != arch and layers.isdecimal() and int(layers) in BACKBONE_HASHES:
+    if layers != arch and layers.isdecimal() and int(layers) in _LAYERS.values():
         return "pose_resnet", {"layers": int(layers), "joints": joints, "depth": depth}
-    known = ", ".join(f"msra_{layers}" for layers in BACKBONE_HASHES)
+    known = ", ".join(f"msra_{layers}" for layers in _LAYERS.values())
     raise InputError(f"--arch {arch}: expected one of {known}, hg")
 
 
-def arch_of(saved: SavedNetwork) -> str:
+def arch_of(saved: SavedImageNetwork) -> str:
     """The `--arch` of a file's network."""
     return "hg" if saved.name == "hourglass" else f"msra_{saved.sizes['layers']}"
 
 
-def load(path: str | Path, device: str | torch.device = "cpu") -> SavedNetwork:
+def load(path: str | Path, device: str | torch.device = "cpu") -> SavedImageNetwork:
     """Read a file and find out what network it holds.
 
     Raises:
@@ -79,16 +75,11 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> SavedNetwork:
     if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
         keys = ", ".join(map(str, list(file)[:6]))
         raise InputError(f"{path} holds {keys or 'nothing'}; expected epoch, state_dict, optimizer of a pose network")
-    state = plain_names(state)
+    state = checkpoint.plain_names(state)
     name, sizes = _network(state, path)
     epoch = file.get("epoch", 0)
     rest = {key: value for key, value in file.items() if key != "state_dict"} if "state_dict" in file else {}
-    return SavedNetwork(name, sizes, state, epoch if isinstance(epoch, int) else 0, rest)
-
-
-def plain_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Without what DataParallel (`module.`) and torch.compile (`_orig_mod.`) put before the names."""
-    return {re.sub(r"^((module|_orig_mod)\.)+", "", str(name)): value for name, value in state.items()}
+    return SavedImageNetwork(name, sizes, state, epoch if isinstance(epoch, int) else 0, rest)
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
@@ -97,7 +88,7 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str | Pa
     The head (the hourglass's depth tail) then keeps its weights, and that is logged; so is a file's head that a network
     without depths leaves out. Anything else that is missing, unexpected or of another size is refused.
     """
-    state, expected = plain_names(state), model.state_dict()
+    state, expected = checkpoint.plain_names(state), model.state_dict()
     tail = _depth_names(expected) - set(state)
     if tail and tail >= {name for name in _depth_names(expected) if _DEPTH.match(name)}:
         log.warning("%s has no depths (stage 1): those weights start afresh", source)
@@ -172,13 +163,13 @@ def load_backbone(model: nn.Module, layers: int, path: str | Path | None = None)
     Raises:
         InputError: no file and no network, or weights of another trunk.
     """
-    state = checkpoint.load(path) if path else _download(layers)
-    source = path or BACKBONE_URL.format(f"{layers}-{BACKBONE_HASHES[layers]}")
+    source = path or _fetch(layers)
+    state = checkpoint.load(source)
     state = state.get("state_dict", state)
     if not isinstance(state, Mapping):
         raise InputError(f"{source} holds no weights: expected torchvision's ResNet-{layers}")
     trunk = re.compile(r"(conv1|bn1|layer\d+)\.")
-    found = {name: value for name, value in plain_names(state).items() if trunk.match(name)}
+    found = {name: value for name, value in checkpoint.plain_names(state).items() if trunk.match(name)}
     expected = model.state_dict()
     rest = {name: value for name, value in expected.items() if not trunk.match(name)}
     if not found:
@@ -190,16 +181,11 @@ def load_backbone(model: nn.Module, layers: int, path: str | Path | None = None)
     checkpoint.load_weights(model, {n: v for n, v in found.items() if n not in unused} | rest, source)
 
 
-def _download(layers: int) -> dict[str, Tensor]:
-    url = BACKBONE_URL.format(f"{layers}-{BACKBONE_HASHES[layers]}")
-    log.info("ImageNet weights: %s", url)
+def _fetch(layers: int) -> Path:
     try:
-        return torch.hub.load_state_dict_from_url(
-            url, map_location="cpu", progress=False, check_hash=True, weights_only=True
-        )
-    except (urllib.error.URLError, OSError, RuntimeError, EOFError) as error:
-        reason = " ".join(str(getattr(error, "reason", error)).split())[:120]
+        return imagenet.fetch(f"resnet{layers}")
+    except InputError as error:
         raise InputError(
-            f"no ImageNet weights: {url} cannot be fetched ({reason}). Fetch that file elsewhere and give it with "
-            "--backbone_weights FILE, or train from random weights with --backbone_weights none"
+            f"{error}. Fetch that file elsewhere and give it with --backbone_weights FILE, or train from random "
+            "weights with --backbone_weights none"
         ) from error

@@ -14,6 +14,7 @@ import torch
 
 from common import running
 from common.errors import InputError
+from common.h36m import TEST_LIST, TRAIN_LIST
 from common.heatmap_decode import REFINEMENTS
 from common.hourglass_checkpoint import parse_arch
 from common.image_data import CropOptions
@@ -87,9 +88,13 @@ def _add_data(parser: Parser) -> None:
         group.add_argument(f"--{name}", type=number(int, -1), default=-1, help=text)
     made = parser.add_argument_group("Synthetic images (--dataset synthetic)")
     made.add_argument("--motion", default="synthetic", metavar="NAME", help="poses: a set in Human3.6M's layout")
-    made.add_argument("--subjects-train", default="S1,S5,S6,S7,S8", metavar="LIST", help="training subjects")
-    made.add_argument("--subjects-test", default="S9,S11", metavar="LIST", help="test subjects")
+    made.add_argument("--subjects-train", default=TRAIN_LIST, metavar="LIST", help="training subjects")
+    made.add_argument("--subjects-test", default=TEST_LIST, metavar="LIST", help="test subjects")
     made.add_argument("--actions", default="*", metavar="LIST", help="its actions, all takes of them; * for all")
+    made.add_argument(
+        "--facing", type=number(float, 0, 180), default=180.0, metavar="DEGREES",
+        help="only people whose chest is turned so far away from the camera, at most",
+    )  # fmt: skip
     made.add_argument("--synthetic_images", type=number(int, 2), default=6000, help="in 3D, and as many in 2D")
     made.add_argument("--synthetic_test", type=number(int, 1), default=1000, help="of the test subjects")
     made.add_argument("--cache", type=Path, metavar="DIR", help="drawn once; default: synthetic_images in --data_dir")

@@ -24,6 +24,7 @@ from common.image_data import Crops
 from common.image_poses import Found
 from common.npz import save_npz
 from common.skeleton import COCO_17, H36M_17, MPII_16, Skeleton
+from common.video import Pictures
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +143,7 @@ def save_page(path: Path, found: Mapping[Path, Found]) -> Path:
     flat = skeleton_of(points[0].shape[1])
     return vis_html.write_page(
         path, {} if poses[0] is None else {"hourglass": np.concatenate(poses)}, flat, np.concatenate(points),
-        turntable.Pictures(list(found)[: vis_html.LONGEST]), fps=1, frame="camera", unit=None,
+        Pictures(list(found)[: vis_html.LONGEST]), fps=1, frame="camera", unit=None,
         flat_title="2D pose found", title=f"hourglass: {len(found):,} image{'s' * (len(found) > 1)}",
         about="one image a frame; depths in the scale of the image, no truth to compare with",
     )  # fmt: skip

@@ -99,11 +99,6 @@ class People:
         return self.gt_3d is not None
 
 
-def without_3d(people: People) -> People:
-    """The same people, known in 2D only."""
-    return replace(people, depth=None, gt_3d=None)
-
-
 def select(people: People, rows: np.ndarray | slice) -> People:
     """Some of the people, by index."""
     rows = np.arange(len(people))[rows]

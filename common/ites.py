@@ -17,6 +17,7 @@ from torch import Tensor
 from common import checkpoint, draw, evaluate, metrics, vis_html
 from common.dataset import ites_keypoints, load_pose_set
 from common.errors import InputError
+from common.h36m import TEST_LIST, TRAIN_LIST
 from common.options import Parser, number
 from common.pose_set import PoseSet, Sequence
 from common.running import Run
@@ -47,8 +48,8 @@ def parser(description: str) -> Parser:
         "-k", "--keypoints", default="cpn_ft_h36m_dbb", metavar="NAME", help="2D input: gt or a detector's name"
     )
     data.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="where the .npz files lie")
-    data.add_argument("-str", "--subjects-train", default="S1,S5,S6,S7,S8", metavar="LIST", help="training subjects")
-    data.add_argument("-ste", "--subjects-test", default="S9,S11", metavar="LIST", help="test subjects")
+    data.add_argument("-str", "--subjects-train", default=TRAIN_LIST, metavar="LIST", help="training subjects")
+    data.add_argument("-ste", "--subjects-test", default=TEST_LIST, metavar="LIST", help="test subjects")
     data.add_argument("-a", "--actions", default="*", metavar="LIST", help="actions by name or beginning, * for all")
     data.add_argument("--subset", type=number(float, 0, 1), default=1.0, help="share of each sequence")
     data.add_argument("--downsample", type=number(int, 1), default=1, help="use every n-th frame")
@@ -192,8 +193,7 @@ def resume(
         and isinstance(progress.best, float | None)
     ):
         raise InputError(f"{path}: the state of the run is damaged; resume from another checkpoint")
-    if progress.epoch >= args.epochs:
-        raise InputError(f"{path} has {progress.epoch} finished epochs; to go on, ask for more than that with --epochs")
+    checkpoint.check_epochs(path, progress.epoch, args.epochs)
     return progress
 
 
@@ -227,7 +227,7 @@ def digest(model: torch.nn.Module) -> str:
     return code.hexdigest()
 
 
-def final_line(row: dict[str, float], best: float | None, test: "Split | None", args: Any) -> str:
+def final_line(row: dict[str, float], best: float | None, test: "ScaledSplit | None", args: Any) -> str:
     """The last line of a training run: what was reached, by which protocol, and where everything lies."""
     if test is None:
         return f"results in {args.checkpoint}"
@@ -244,7 +244,7 @@ def weights(saved: dict[str, Any], path: Path) -> dict[str, Tensor]:
     return saved["model_pos"]
 
 
-class Split(NamedTuple):
+class ScaledSplit(NamedTuple):
     """The poses of some subjects and the network's input: (N, 17, 2), focal-normalised, scaled over the split."""
 
     pose_set: PoseSet
@@ -257,7 +257,7 @@ class Split(NamedTuple):
         return self.pose_set.poses
 
 
-def load(args: Any, subjects: str, device: torch.device, training: bool = False) -> Split:
+def load(args: Any, subjects: str, device: torch.device, training: bool = False) -> ScaledSplit:
     """Read the split of `subjects` as the options say; for training without the true poses, which it never reads."""
     pose_set = load_pose_set(
         args.data_dir, args.dataset, args.keypoints, subjects, args.actions,
@@ -265,11 +265,11 @@ def load(args: Any, subjects: str, device: torch.device, training: bool = False)
     )  # fmt: skip
     if training:
         pose_set = replace(pose_set, poses=None)
-    return Split(pose_set, ites_keypoints(pose_set).to(device))
+    return ScaledSplit(pose_set, ites_keypoints(pose_set).to(device))
 
 
 @torch.no_grad()
-def score(predict: Predict, split: Split, run: Run) -> dict[str, Tensor]:
+def score(predict: Predict, split: ScaledSplit, run: Run) -> dict[str, Tensor]:
     """Errors of every pose, (N,) millimetres each, on the CPU.
 
     MPJPE and P-MPJPE by the published protocol; "plain" ones root-relative without any choice of mirror or scale from
@@ -293,11 +293,11 @@ def score(predict: Predict, split: Split, run: Run) -> dict[str, Tensor]:
 def output_folder(args: Any) -> Path:
     """Where a test script writes: --output, or a folder beside the checkpoint that is named by what is scored."""
     parts = [args.checkpoint.stem, args.dataset, args.keypoints]
-    parts += [args.subjects_test] * (args.subjects_test != "S9,S11") + [args.actions] * (args.actions != "*")
+    parts += [args.subjects_test] * (args.subjects_test != TEST_LIST) + [args.actions] * (args.actions != "*")
     return args.output or args.checkpoint.parent / re.sub(r"[^\w.,-]+", "-", "_".join(parts))
 
 
-def report(name: str, errors: dict[str, Tensor], split: Split, args: Any, folder: Path) -> str:
+def report(name: str, errors: dict[str, Tensor], split: ScaledSplit, args: Any, folder: Path) -> str:
     """The scores as text for the console; `results.json` is written into `folder`."""
     results = evaluate.summaries(errors, split.pose_set)
     what = f"{args.dataset} {split.pose_set.summary()}, 17 joints, 2D input {args.keypoints}"
@@ -319,7 +319,7 @@ def report(name: str, errors: dict[str, Tensor], split: Split, args: Any, folder
     )
 
 
-def chosen_sequences(split: Split, args: Any) -> list[Sequence]:
+def chosen_sequences(split: ScaledSplit, args: Any) -> list[Sequence]:
     """The sequences that --vis-subject, --vis-action and --vis-camera name; by default the first."""
     in_view = [s for s in split.pose_set.sequences if s.view == args.vis_camera]
     if not in_view:
@@ -341,7 +341,7 @@ def _names(text: str) -> list[str]:
 
 
 @torch.no_grad()
-def draw_sequences(predict: Predict, split: Split, args: Any, folder: Path, name: str) -> list[Path]:
+def draw_sequences(predict: Predict, split: ScaledSplit, args: Any, folder: Path, name: str) -> list[Path]:
     """Write one GIF for each chosen sequence, at its true speed: 2D input, aligned prediction, truth.
 
     The prediction is aligned frame by frame as published for pictures (`metrics.calibrate_by_procrustes`).
@@ -372,7 +372,7 @@ def draw_sequences(predict: Predict, split: Split, args: Any, folder: Path, name
 
 
 @torch.no_grad()
-def write_page(predict: Predict, split: Split, args: Any, name: str) -> Path:
+def write_page(predict: Predict, split: ScaledSplit, args: Any, name: str) -> Path:
     """Write `--vis-html` of the first chosen sequence: both depth mirrors in the truth's scale, and the truth.
 
     The published MPJPE is, frame by frame, the lower of the two curves in the page.

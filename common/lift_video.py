@@ -10,12 +10,13 @@ import numpy as np
 
 from common import any_lifter, draw, keypoint_report, turntable, upright, vis_html
 from common.errors import InputError
+from common.following_options import add_following_options
 from common.keypoint_files import FPS, KeypointFile, image_size, read_keypoints
 from common.keypoint_formats import RawKeypoints
 from common.options import Parser, number
 from common.pose_files import save_poses
 from common.skeleton import H36M_17
-from common.video_keypoints import add_following_options
+from common.video import Pictures
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def add_options(parser: Parser) -> None:
 
 
 def read(
-    args: argparse.Namespace, images: turntable.Pictures | None, method: str, raw: RawKeypoints | None = None
+    args: argparse.Namespace, images: Pictures | None, method: str, raw: RawKeypoints | None = None
 ) -> tuple[KeypointFile, tuple[int, int] | None, float, str]:
     """The keypoints (`raw`, or those of --keypoints), the picture's size, frames per second, and what was found in
     words; warns of what is odd.
@@ -66,7 +67,7 @@ def write(
     method: str,
     fps: float,
     args: argparse.Namespace,
-    images: turntable.Pictures | None = None,
+    images: Pictures | None = None,
     film: bool = True,
 ) -> tuple[list[Path], str]:
     """Poses as npz, JSON and BVH, and a film of them, a GIF if `film`, and an MP4; -> the files, and camera and scale
@@ -89,7 +90,7 @@ def write(
 
 
 def write_page(
-    path: Path, found: KeypointFile, world: np.ndarray, method: str, fps: float, images: turntable.Pictures | None
+    path: Path, found: KeypointFile, world: np.ndarray, method: str, fps: float, images: Pictures | None
 ) -> Path:
     """The page for the browser, of the first frames."""
     shown = slice(vis_html.LONGEST)

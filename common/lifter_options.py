@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from common.h36m import TEST_LIST, TRAIN_LIST
 from common.options import Parser, bool_string, number
 
 log = logging.getLogger(__name__)
@@ -16,7 +17,6 @@ SIZES = {
     "videopose": ("dropout", "stages", "architecture", "causal"),
 }
 LIFTERS = tuple(SIZES)
-TRAIN_SUBJECTS, TEST_SUBJECTS = "S1,S5,S6,S7,S8", "S9,S11"
 
 
 def parser(description: str, training: bool = True) -> Parser:
@@ -37,8 +37,8 @@ def parser(description: str, training: bool = True) -> Parser:
         help="set of other people and cameras to score on: 3dhp, synthetic (made on first use), a file laid out as "
         "test_3dhp.npz, none; auto: 3dhp where its file is there, and synthetic's own twin for --dataset synthetic",
     )  # fmt: skip
-    data.add_argument("--subjects-train", default=TRAIN_SUBJECTS, metavar="LIST", help="training subjects")
-    data.add_argument("--subjects-test", default=TEST_SUBJECTS, metavar="LIST", help="test subjects")
+    data.add_argument("--subjects-train", default=TRAIN_LIST, metavar="LIST", help="training subjects")
+    data.add_argument("--subjects-test", default=TEST_LIST, metavar="LIST", help="test subjects")
     data.add_argument("--actions", default="*", metavar="LIST", help="actions by their exact names, * for all")
     data.add_argument("--downsample", type=number(int, 1), default=1, help="use every n-th frame")
     data.add_argument(

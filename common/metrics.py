@@ -309,6 +309,7 @@ def calibrate_camera_by_procrustes(points: Tensor, target: Tensor, camera: Tenso
     """`calibrate_by_procrustes` of points (..., J, 3) seen by a linear camera (..., 3, 2), which is turned along.
 
     The camera gives its gain (largest singular value) to the points first. -> (calibrated points, camera (..., 3, 2)).
+    The published form, kept for comparison.
     """
     gain = torch.linalg.matrix_norm(camera, ord=2)[..., None, None]
     alignment = calibrate_by_procrustes(points * gain, target)
@@ -327,7 +328,8 @@ def mirror_pck_auc(
 ) -> PckAuc:
     """PCK and AUC where every joint counts in the better of two solutions. pred, flip, target: (..., J, 3).
 
-    align: carry both solutions onto the target by Procrustes first (ITES's `p_pck_auc`).
+    align: carry both solutions onto the target by Procrustes first (ITES's `p_pck_auc`). The published form, kept for
+    comparison.
     """
     solutions = [solution.double() for solution in (pred, flip)]
     if align:
@@ -338,7 +340,9 @@ def mirror_pck_auc(
 
 
 def consistency_loss(pred: Tensor, flip: Tensor, target: Tensor) -> Tensor:
-    """Mean joint distance of both mirror solutions to the target. (..., J, 3) -> (...)."""
+    """Mean joint distance of both mirror solutions to the target. (..., J, 3) -> (...). The published form, kept for
+    comparison.
+    """
     return (mpjpe(pred, target) + mpjpe(flip, target)) / 2
 
 

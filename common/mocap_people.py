@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from common.errors import InputError
+from common.h36m import TEST_SUBJECTS, TRAIN_SUBJECTS
 
-TRAIN, TEST = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
 _FILE_RULES = (r"(subject ?\d+)", r"^(\d+)_\d+", r"(?:^|_)([sp]\d+)(?:_|$)")  # LAFAN1, CMU, "S5_walk" or "walk_p05"
 _LEFT_OVERS = r"_(poses|stageii|c3d)(?![a-z])"  # of AMASS's names
 
@@ -67,6 +67,6 @@ def seats_of(people: list[str], test: list[str]) -> dict[str, tuple[str, ...]]:
     train = [person for person in people if person not in test]
     return {
         person: seats[i % len(seats) :: len(group)]
-        for seats, group in ((TRAIN, train), (TEST, test))
+        for seats, group in ((TRAIN_SUBJECTS, train), (TEST_SUBJECTS, test))
         for i, person in enumerate(group)
     }

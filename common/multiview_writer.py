@@ -28,6 +28,7 @@ from common.clutter import make_room
 from common.errors import InputError
 from common.figure import Look, dress, make_look
 from common.files import atomic_path, write_atomic
+from common.h36m import TEST_SUBJECTS
 from common.multiview import LABELS_FILE, image_file
 from common.npz import load_npz
 from common.render import Light, View, draw
@@ -45,7 +46,6 @@ LABELS = {  # row shapes; N samples. int32 and float32
     "extrinsic_rot_inv": (3, 3),
     "pose_mean": (51,), "pose_std": (51,),  # of "3D" over the training subjects, the same in every row
 }  # fmt: skip
-TEST_SUBJECTS = ("S9", "S11")
 WINDOW = 2.1  # metres that the crop shows at the root's distance: a standing person from head to foot
 ROOM = 1800  # pixels of a camera's room; the camera's image is its middle
 LAMP = np.array((0.45, 0.3, 0.84))  # world, unit

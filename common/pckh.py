@@ -49,7 +49,7 @@ def read_truth(path: str | os.PathLike) -> MpiiTruth:
 
 
 def write_predictions(path: str | os.PathLike, joints: Tensor) -> None:
-    """`preds.mat`: array `preds` (N, 16, 2), pixels of the image."""
+    """`preds.mat`: array `preds` (N, 16, 2), pixels of the image: the published form, kept for comparison."""
     save_mat(path, preds=joints.detach().cpu().double().numpy())
 
 

@@ -94,11 +94,6 @@ class PoseSet:
         labels = [self.actions.index(action_label(seq.action)) for seq in self.sequences]
         return torch.tensor(labels, device=self.device).index_select(0, self.sequence)
 
-    def action_mask(self, action: str) -> Tensor:
-        """(N,) bool: the items of an action (all takes), or of one take ("Walking 1")."""
-        chosen = [canonical_action(action) in (seq.action, action_label(seq.action)) for seq in self.sequences]
-        return torch.tensor(chosen, device=self.device).index_select(0, self.sequence)
-
     def find(self, subject: str, action: str, view: int) -> slice:
         """The items of one sequence. "Eating" is the take of just that name, or else the first take."""
         action = canonical_action(action)

@@ -113,8 +113,7 @@ def resume(args: Any, run: Run, parts: Mapping[str, Any], folder: Path) -> dict[
             part.load_state_dict(saved[name])
     run.set_rng_state(saved["rng"])
     run.last_checkpoint = path
-    if saved["epoch"] >= args.epochs:
-        raise InputError(f"{path} has {saved['epoch']} finished epochs; to go on, ask for more than that with --epochs")
+    checkpoint.check_epochs(path, saved["epoch"], args.epochs)
     return saved
 
 
@@ -136,7 +135,7 @@ class TextLog:
 # ------------------------------------------------------------ data
 
 
-class Split(NamedTuple):
+class ScreenSplit(NamedTuple):
     """Poses to train or score on, N of them, 16 joints.
 
     keypoints: (N, 16, 2), screen-normalised. poses: (N, 16, 3), metres, camera frame, absolute. first, last: (N,),
@@ -163,7 +162,7 @@ class Split(NamedTuple):
         return self.pose_set.summary() if self.pose_set is not None else f"{len(self.keypoints):,} poses"
 
 
-def load_split(args: Any, subjects: str, device: torch.device, keypoints: str | None = None) -> Split:
+def load_split(args: Any, subjects: str, device: torch.device, keypoints: str | None = None) -> ScreenSplit:
     """Read the split of `subjects` as the options say; `keypoints` other than the options' where it is given."""
     pose_set = load_pose_set(
         args.data_dir, args.dataset, keypoints or args.keypoints, subjects, args.actions, downsample=args.downsample,
@@ -174,10 +173,12 @@ def load_split(args: Any, subjects: str, device: torch.device, keypoints: str | 
     sequence = pose_set.sequence.to(device)
     first, last = bounds.index_select(0, sequence).unbind(-1)
     points, poses = screen.keypoints.to(device), pose_set.poses.to(device)
-    return Split(args.dataset.upper(), points, poses, first, last, pose_set, screen.intrinsics.to(device), sequence)
+    return ScreenSplit(
+        args.dataset.upper(), points, poses, first, last, pose_set, screen.intrinsics.to(device), sequence
+    )
 
 
-def load_cross_data(args: Any, device: torch.device) -> Split | None:
+def load_cross_data(args: Any, device: torch.device) -> ScreenSplit | None:
     """The other people and cameras of `--cross_data`; None, with a word about it, where the file is missing."""
     if args.cross_data == "none":
         return None
@@ -194,7 +195,7 @@ def load_cross_data(args: Any, device: torch.device) -> Split | None:
         return None
     data = mpi_inf_3dhp.load_test_set(path, H36M_16, device)
     rows = torch.arange(len(data.keypoints), device=device)
-    return Split(data.name, data.keypoints, data.poses, rows, rows)
+    return ScreenSplit(data.name, data.keypoints, data.poses, rows, rows)
 
 
 # ------------------------------------------------------------ scores
@@ -204,7 +205,7 @@ def load_cross_data(args: Any, device: torch.device) -> Split | None:
 class Scores:
     """Errors of every pose of a split, (N,) each: metres; PCK and AUC as shares."""
 
-    split: Split
+    split: ScreenSplit
     errors: dict[str, Tensor]
 
     @property
@@ -231,7 +232,7 @@ class Scores:
 
 
 @torch.no_grad()
-def score(model: torch.nn.Module, split: Split, run: Run, flip: bool = False, more: bool = False) -> Scores:
+def score(model: torch.nn.Module, split: ScreenSplit, run: Run, flip: bool = False, more: bool = False) -> Scores:
     """Errors of a lifter, in evaluation mode, on a split; the mode it was in comes back.
 
     flip: average with the un-flipped output of the mirrored input (published for 3DHP). more: besides MPJPE and
@@ -251,7 +252,7 @@ def score(model: torch.nn.Module, split: Split, run: Run, flip: bool = False, mo
     return Scores(split, {name: values.cpu() for name, values in errors.items()})
 
 
-def _lift(model: torch.nn.Module, split: Split, run: Run, flip: bool) -> Tensor:
+def _lift(model: torch.nn.Module, split: ScreenSplit, run: Run, flip: bool) -> Tensor:
     """Poses (N, 16, 3) float32 of a whole split, each process its share: whole sequences where the model sees several
     frames, and the split has sequences.
     """
@@ -276,12 +277,14 @@ def _lift(model: torch.nn.Module, split: Split, run: Run, flip: bool) -> Tensor:
 
 
 @torch.no_grad()
-def write_page(path: Path, model: torch.nn.Module, split: Split, run: Run, flip: bool, fps: float, name: str) -> None:
+def write_page(
+    path: Path, model: torch.nn.Module, split: ScreenSplit, run: Run, flip: bool, fps: float, name: str
+) -> None:
     """Write the page (`vis_html`) of a split's first sequence; every process calls it, the main one writes."""
     pose_set, recording = split.pose_set, split.pose_set.sequences[0]
     rows = vis_html.rows(recording)
     # the keypoints stay whole: frames at the end of the page see those after them
-    shown = Split(split.name, split.keypoints, split.poses[rows], split.first[rows], split.last[rows])
+    shown = ScreenSplit(split.name, split.keypoints, split.poses[rows], split.first[rows], split.last[rows])
     model.eval()
     pose, target = _lift(model, shown, run, flip), shown.relative
     pose = pose - pose[:, :1]
@@ -293,7 +296,7 @@ def write_page(path: Path, model: torch.nn.Module, split: Split, run: Run, flip:
 
 
 def evaluate_all(
-    model: torch.nn.Module, test: Split, cross: Split | None, run: Run, flip_test: bool = False
+    model: torch.nn.Module, test: ScreenSplit, cross: ScreenSplit | None, run: Run, flip_test: bool = False
 ) -> dict[str, float]:
     """The four published numbers, mm; those of the cross-data set only where there is one."""
     scores = score(model, test, run, flip_test)
@@ -309,7 +312,7 @@ def learning_rate(step: int, rate: float, decay: int, gamma: float) -> float:
     return rate * gamma ** (step / decay)
 
 
-def row_text(row: Mapping[str, float], test: Split, cross: Split | None) -> str:
+def row_text(row: Mapping[str, float], test: ScreenSplit, cross: ScreenSplit | None) -> str:
     """An epoch's errors for the console."""
     text = f"{test.name} MPJPE {row['error_h36m_p1']:.1f} P-MPJPE {row['error_h36m_p2']:.1f}"
     if cross is not None:
@@ -323,7 +326,7 @@ def epoch_line(epoch: int, seconds: float, training: float, losses: Mapping[str,
     return f"[{epoch}] {seconds:.1f} s ({training:.1f} s training)  {shown}  {scores}"
 
 
-def what_was_scored(args: Any, test: Split, cross: Split | None) -> str:
+def what_was_scored(args: Any, test: ScreenSplit, cross: ScreenSplit | None) -> str:
     """Data, joints, 2D input and protocol that stand beside every number."""
     text = f"{test.name} {test.summary()}, 16 joints, 2D input {args.keypoints}"
     text += ", flip average" if args.flip_test else ", no flip average"
@@ -339,7 +342,7 @@ def results_dictionary(scores: Scores) -> dict[str, Any]:
     return evaluate.results_dictionary(evaluate.summaries(scores.reported, scores.split.pose_set))
 
 
-def action_table(model: torch.nn.Module, split: Split, run: Run, flip: bool = False) -> str:
+def action_table(model: torch.nn.Module, split: ScreenSplit, run: Run, flip: bool = False) -> str:
     """Errors by action, as text."""
     return evaluate.action_table(evaluate.summaries(score(model, split, run, flip, more=True).reported, split.pose_set))
 

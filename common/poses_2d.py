@@ -14,6 +14,7 @@ from torch import Tensor
 
 from common.dataset import load_pose_set
 from common.errors import InputError
+from common.h36m import TRAIN_SUBJECTS
 from common.skeleton import H36M_17, MPI_INF_3DHP_17, convert
 
 MPII_FILE = "mpii_poses.npy"
@@ -75,7 +76,7 @@ def load_poses_2d(
     names: str | Iterable[str],
     data_dir: str | Path,
     keypoints: str = "gt",
-    subjects: str | Iterable[str] = "S1,S5,S6,S7,S8",
+    subjects: str | Iterable[str] = TRAIN_SUBJECTS,
     actions: str | Iterable[str] = "*",
     downsample: int = 1,
     device: str | torch.device = "cpu",

@@ -109,7 +109,10 @@ def quaternion_to_matrix(q: Tensor) -> Tensor:
 
 
 def matrix_to_quaternion(matrix: Tensor) -> Tensor:
-    """Unit quaternion (..., 4), wxyz with w >= 0, of rotation matrices (..., 3, 3) (Shepperd's method)."""
+    """Unit quaternion (..., 4), wxyz with w >= 0, of rotation matrices (..., 3, 3) (Shepperd's method).
+
+    Kept as the check of `quaternion_to_matrix`.
+    """
     m = matrix
     trace = m.diagonal(dim1=-2, dim2=-1)
     xx, yy, zz = trace.unbind(-1)
@@ -133,7 +136,10 @@ def matrix_to_quaternion(matrix: Tensor) -> Tensor:
 
 
 def matrix_to_euler(matrix: Tensor) -> Tensor:
-    """Angles about x, y, z in degrees, for R = Rz Ry Rx (column convention): (..., 3, 3) -> (..., 3)."""
+    """Angles about x, y, z in degrees, for R = Rz Ry Rx (column convention): (..., 3, 3) -> (..., 3).
+
+    The published form, kept for comparison.
+    """
     m = matrix
     x = torch.atan2(m[..., 2, 1], m[..., 2, 2])
     y = torch.atan2(-m[..., 2, 0], torch.hypot(m[..., 0, 0], m[..., 1, 0]))

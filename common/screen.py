@@ -17,7 +17,7 @@ class ScreenInputs(NamedTuple):
 
 
 def screen_inputs(pose_set: PoseSet) -> ScreenInputs:
-    """Keypoints of every item (as `common.camera.normalize_screen`) and intrinsics of every sequence.
+    """Keypoints of every item (as `common.camera.normalise_screen`) and intrinsics of every sequence.
 
     `common.camera.project(poses, intrinsics[sequence])` gives exact keypoints again.
     """

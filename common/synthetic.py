@@ -20,6 +20,7 @@ from numpy import ndarray as Array
 from common.behaviour import FPS, perform
 from common.camera import Camera, h36m_cameras, project
 from common.errors import InputError
+from common.h36m import SUBJECTS
 from common.motion import CHANNELS, Body, above_floor, pose
 from common.npz import save_npz
 from common.postures import ACTIONS
@@ -29,7 +30,6 @@ from common.skeleton import H36M_17
 NAME = "synthetic"
 VERSION = 4  # to be raised with every change of the content: files of another version are made anew
 FILES = (f"data_3d_{NAME}.npz", f"data_2d_{NAME}_gt.npz", f"data_2d_{NAME}_noisy.npz")
-SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
 SECONDS = 10.0
 BONE_LENGTHS = Path(__file__).with_name("h36m_bone_lengths.json")
 # Which of the 17 joints stands in each place of the 32-joint layout (copies as in Human3.6M).

@@ -16,6 +16,7 @@ from numpy import ndarray as Array
 
 from common.behaviour import FPS, perform
 from common.camera import Camera, project, world_to_camera
+from common.h36m import TRAIN_SUBJECTS
 from common.motion import CHANNELS, Body, pose
 from common.postures import Scene
 from common.skeleton import H36M_16, H36M_17, convert
@@ -26,7 +27,6 @@ VERSION = 1  # to be raised with every change of the content: a file of another 
 FILE = f"test_{NAME}.npz"
 SECONDS = 10.0  # of every body in every action
 STRIDE = 5  # frames between the poses taken; the cameras take turns
-TRAINING = ("S1", "S5", "S6", "S7", "S8")
 
 # How far bones lie outside the range of the people to train on, as a share: above the longest, or below the shortest.
 # Order: hip, thigh, shin, lower and upper spine, head, clavicle, upper arm, forearm.
@@ -97,7 +97,7 @@ def ensure_cross(data_dir: str | Path, seed: int | None = None) -> Path:
 def cross_bodies() -> dict[str, Body]:
     """Build -> body. Angles of the trunk are drawn as for the other bodies (`synthetic.bodies`)."""
     known = bodies()
-    lengths = np.array([list(vars(known[subject]).values())[:9] for subject in TRAINING])
+    lengths = np.array([list(vars(known[subject]).values())[:9] for subject in TRAIN_SUBJECTS])
     shortest, longest = lengths.min(0), lengths.max(0)
     result = {}
     for number, (name, outside) in enumerate(BUILDS.items()):

@@ -22,7 +22,7 @@ from common.camera import h36m_cameras
 from common.clutter import make_room, obstacles
 from common.dataset import load_pose_set
 from common.errors import InputError
-from common.figure import Look, dress, make_look, visible_joints
+from common.figure import DIRECTIONS, Look, directions, dress, make_look, visible_joints
 from common.files import atomic_path
 from common.heatmap_decode import H36M_TO_MPII
 from common.image_data import People
@@ -190,23 +190,38 @@ def load_synthetic_images(
     limit: int | None = None,
     looks: str = "subject",
     actions: str | Iterable[str] = "*",
+    facing: float = 180.0,
 ) -> SyntheticImages:
     """Pictures of some subjects of a Human3.6M-layout set: every `downsample`-th frame (published: 5), four views.
 
     window, seed, looks: see `SyntheticImages`. limit: take that many, evenly spread. actions: as for
-    `load_pose_set`.
+    `load_pose_set`. facing: people whose chest is turned at most so many degrees away from the camera.
 
     Raises:
         InputError: as `load_pose_set`.
     """
     poses = load_pose_set(data_dir, dataset, "gt", subjects, actions, downsample=downsample, skeleton=H36M_17)
+    if facing < 180:
+        angles = turned_away(poses.poses.numpy())
+        if not (angles <= facing).any():
+            raise InputError(
+                f"{dataset}: nobody of {len(poses):,} people faces the camera within {facing:g} degrees; the nearest "
+                f"is turned {angles.min():.0f} degrees away: ask for more"
+            )
+        poses = _take(poses, torch.from_numpy(np.flatnonzero(angles <= facing)))
     if limit is not None and limit < len(poses):
-        poses = _spread(poses, limit)
+        poses = _take(poses, torch.linspace(0, len(poses) - 1, limit).round().long())
     return SyntheticImages(poses, window, seed, looks)
 
 
-def _spread(poses: PoseSet, limit: int) -> PoseSet:
-    """`limit` items of a set, evenly spread; `Sequence.start` and `length` are those of the whole set."""
-    rows = torch.linspace(0, len(poses) - 1, limit).round().long()
+def turned_away(poses: np.ndarray) -> np.ndarray:
+    """Poses (N, 17, 3), camera frame -> (N,) degrees between the chest's front and the way to the camera."""
+    chest = directions(poses)[:, DIRECTIONS.index("chest front")]
+    hip = poses[:, 0] / np.linalg.norm(poses[:, 0], axis=-1, keepdims=True)
+    return np.degrees(np.arccos((-chest * hip).sum(-1).clip(-1, 1)))
+
+
+def _take(poses: PoseSet, rows: Tensor) -> PoseSet:
+    """Some items of a set; `Sequence.start` and `length` are those of the whole set."""
     names = ("keypoints", "poses", "sequence", "frame")
     return replace(poses, **{name: getattr(poses, name)[rows] for name in names})

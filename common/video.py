@@ -4,20 +4,80 @@ import logging
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from fractions import Fraction
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from common.errors import InputError
-from common.turntable import Pictures
 
 log = logging.getLogger(__name__)
 
 _NO_PICTURES = (".mpg", ".mpeg")  # Pillow knows these by name, but cannot read them
 _PROGRAMS = ("ffmpeg", "ffprobe")
+
+
+class Pictures(Sequence):
+    """The picture of a file, the frames of an animated one, or the pictures of a folder in the order of their names.
+
+    Each is read, as RGB and upright, when it is asked for: a video's frames need not fit into memory.
+
+    Args:
+        path: a file, a folder, or a list of files.
+        fps: frames per second, where known.
+
+    Raises:
+        InputError: missing, or no pictures that Pillow reads.
+    """
+
+    def __init__(self, path, fps: float | None = None):
+        self.fps = fps
+        if isinstance(path, list):
+            self.places = [(file, 0) for file in path]
+            return
+        path = Path(path)
+        if not path.exists():
+            raise InputError(f"{path} does not exist (looked for {path.absolute()})")
+        known = Image.registered_extensions()
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() in known) if path.is_dir() else [path]
+        if not files:
+            raise InputError(f"{path} holds no pictures")
+        self.places = [(file, 0) for file in files]
+        if path.is_file():
+            with _reading(path), Image.open(path) as image:
+                self.places = [(path, i) for i in range(getattr(image, "n_frames", 1))]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def part(self, rows: slice) -> "Pictures":
+        """Some of them; a single picture stands for all frames and stays."""
+        chosen = copy(self)
+        chosen.places = self.places if len(self) == 1 else self.places[rows]
+        return chosen
+
+    def __getitem__(self, index: int) -> Image.Image:
+        file, frame = self.places[index]
+        with _reading(file), Image.open(file) as image:
+            image.seek(frame)
+            return ImageOps.exif_transpose(image).convert("RGB")
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Pillow's errors in one line."""
+    try:
+        yield
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(
+            f"{path} cannot be read as a picture ({' '.join(str(error).split())[:120]}); choose another file"
+        ) from error
+
+
+# ------------------------------------------------------------ videos
 
 
 @contextmanager

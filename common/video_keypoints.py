@@ -5,13 +5,12 @@ Pixels, y down, NumPy. T frames, J joints of the detector's layout, 17 of Human3
 
 import logging
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from common.errors import InputError
 from common.keypoint_layouts import joint_names
-from common.options import number
 from common.skeleton import H36M_17
 
 log = logging.getLogger(__name__)
@@ -42,18 +41,6 @@ class Person(NamedTuple):
     def share(self) -> float:
         """What people are ordered by: the size, summed over the frames."""
         return self.size * len(self.rows)
-
-
-def add_following_options(group: Any) -> None:
-    """Add `--person`, `--max-gap` and `--smooth` to a parser or a group of it."""
-    group.add_argument("--person", type=number(int, 1), default=1, help="whom to follow; 1: the largest")
-    group.add_argument(
-        "--max-gap", type=number(int, 0), default=MAX_GAP, metavar="FRAMES",
-        help="longest gap of a joint that is filled in from other frames; longer ones from its neighbours in the body",
-    )  # fmt: skip
-    group.add_argument(
-        "--smooth", type=number(float, 0), default=0.0, metavar="FRAMES", help="sigma of a mean over time; 0: none"
-    )
 
 
 # ------------------------------------------------------------ following

@@ -16,9 +16,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tqdm import tqdm  # noqa: E402
 
 from common import running  # noqa: E402
+from common.h36m import SUBJECTS  # noqa: E402
 from common.multiview_writer import read_motion, write_multiview  # noqa: E402
 from common.options import Parser, number  # noqa: E402
-from common.synthetic import SUBJECTS, ensure  # noqa: E402
+from common.synthetic import ensure  # noqa: E402
 
 
 def main() -> None:

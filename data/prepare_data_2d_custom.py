@@ -28,11 +28,12 @@ from common import keypoint_report, running  # noqa: E402
 from common.dataset import load_pose_set  # noqa: E402
 from common.errors import InputError  # noqa: E402
 from common.files import write_atomic  # noqa: E402
+from common.following_options import add_following_options  # noqa: E402
+from common.h36m import TRAIN_SUBJECTS  # noqa: E402
 from common.keypoint_files import FPS, LAYOUT_NAMES, KeypointFile, coco_keypoints, image_size, read_keypoints  # noqa: E402
 from common.npz import save_npz  # noqa: E402
 from common.options import Parser, number  # noqa: E402
 from common.skeleton import COCO_17, H36M_17  # noqa: E402
-from common.video_keypoints import add_following_options  # noqa: E402
 
 log = logging.getLogger(__name__)
 SUFFIXES = (".json", ".npz", ".npy")
@@ -139,7 +140,7 @@ def keypoints(
 
 def make_statistics(folder: Path) -> None:
     """Write the table beside `common.keypoint_report`."""
-    train = load_pose_set(folder, "synthetic", "gt", "S1,S5,S6,S7,S8", downsample=20)
+    train = load_pose_set(folder, "synthetic", "gt", TRAIN_SUBJECTS, downsample=20)
     width, height = train.resolution[train.sequence.long()].double().numpy().T
     table = keypoint_report.statistics(train.keypoints.double().numpy(), width, height)
     table = {"made by": "python data/prepare_data_2d_custom.py --statistics", **table}

@@ -29,9 +29,10 @@ from common.behaviour import FPS  # noqa: E402
 from common.camera import h36m_cameras  # noqa: E402
 from common.draw import save_animation  # noqa: E402
 from common.errors import InputError  # noqa: E402
+from common.h36m import SUBJECTS, TEST_SUBJECTS, TRAIN_SUBJECTS  # noqa: E402
 from common.mocap_files import SUFFIXES, read_motion  # noqa: E402
 from common.mocap_joints import PRESETS, choose_map, h36m_poses, h36m_weights, read_map  # noqa: E402
-from common.mocap_people import TEST, TRAIN, action_of, free_name, person_of, seats_of  # noqa: E402
+from common.mocap_people import action_of, free_name, person_of, seats_of  # noqa: E402
 from common.npz import save_npz  # noqa: E402
 from common.options import Parser, number  # noqa: E402
 from common.skeleton import H36M_17  # noqa: E402
@@ -191,7 +192,7 @@ def seated(clips: list[Clip], test: str | None, seed: int) -> dict[str, dict[str
             takes = poses.setdefault(seats[i % len(seats)], {})
             name = free_name(action_of(clip.file.stem, person), takes)
             takes[name] = mocap.place(clip.poses[piece], f"{clip.file.name} {piece.start}", seed)
-    return {seat: poses[seat] for seat in (*TRAIN, *TEST) if seat in poses}
+    return {seat: poses[seat] for seat in SUBJECTS if seat in poses}
 
 
 def report_people(clips: list[Clip]) -> None:
@@ -208,9 +209,11 @@ def report_seats(poses: dict, views: dict, frames: int) -> None:
     """What each seat holds, what was cut off, and how much of it the cameras see."""
     for seat, takes in poses.items():
         print(f"{seat}: {len(takes)} takes, {sum(map(len, takes.values())):,} frames")
-    empty = [seat for seat in (*TRAIN, *TEST) if seat not in poses]
+    empty = [seat for seat in SUBJECTS if seat not in poses]
     if empty:
-        named = [",".join(seat for seat in group if seat in poses) or "nobody" for group in (TRAIN, TEST)]
+        named = [
+            ",".join(seat for seat in group if seat in poses) or "nobody" for group in (TRAIN_SUBJECTS, TEST_SUBJECTS)
+        ]
         print(f"no takes for {', '.join(empty)}: train with --subjects-train {named[0]} --subjects-test {named[1]}")
     kept = sum(len(take) for takes in poses.values() for take in takes.values())
     inside = total = 0

@@ -125,7 +125,7 @@ class FeatureNet(ResNet):
 # ------------------------------------------------------------ poses
 
 
-def pose_errors(pred: Tensor, target: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+def squared_pose_errors(pred: Tensor, target: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """Mean squared error of each normalised pose. (B, 3 J) each -> (B,).
 
     pred: as the pose head gives it, normalised; target, mean, std: in the labels' unit. Coordinates that never vary
@@ -137,18 +137,19 @@ def pose_errors(pred: Tensor, target: Tensor, mean: Tensor, std: Tensor) -> Tens
 
 
 def pose_loss(pred: Tensor, target: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Training loss of the pose head, the mean of `pose_errors`, scalar."""
-    return pose_errors(pred, target, mean, std).mean()
+    """Training loss of the pose head, the mean of `squared_pose_errors`, scalar."""
+    return squared_pose_errors(pred, target, mean, std).mean()
 
 
 def subject_pose_loss(
     pred: Tensor, target: Tensor, mean: Tensor, std: Tensor, subject: Tensor, labelled: Tensor
 ) -> Tensor:
-    """`pose_loss` over the poses of the `labelled` subjects, scalar, 0 if the batch has none.
+    """`pose_loss` over the poses of the `labelled` subjects, scalar, 0 if the batch has none. The published form, kept
+    for comparison.
 
     subject: (B,), labelled: (n,), both on the device.
     """
-    errors = pose_errors(pred, target, mean, std)
+    errors = squared_pose_errors(pred, target, mean, std)
     counts = torch.isin(subject, labelled)
     return torch.where(counts, errors, 0.0).sum() / counts.sum().clamp(min=1)
 
@@ -169,7 +170,7 @@ def scaled_mpjpe(pred: Tensor, target: Tensor, mean: Tensor, std: Tensor) -> Ten
     """Test error of the pose head: MPJPE after the best scale, times J / (J - 1). (B, 3 J) each -> (B,), labels' unit.
 
     The factor takes the root, which is right by definition, out of the mean. The poses of a published score are
-    averaged plainly.
+    averaged plainly. The published form, kept for comparison: scripts score with N-MPJPE.
     """
     pose, wanted = restore_pose(pred, mean, std), target.unflatten(-1, (-1, 3))
     pose = pose * least_squares_scale(pose, wanted)[:, None, None]

@@ -3,12 +3,14 @@
 Images are (B, 3, S, S), normalised as ImageNet's; a batch is a row of frames, each seen by the same number of cameras.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from models.encoder_decoder import EncoderDecoder, Latent, Partners
+from models.encoder_decoder_losses import restore_pose
 from models.encoder_decoder_views import own_partners, user_rotation, view_rotation
 
 
@@ -46,3 +48,11 @@ def turned(
     every = Latent(*(part.expand(count, *part.shape[1:]) for part in latent))
     behind = None if background is None else background.expand(count, -1, -1, -1)
     return model.synthesise(every, behind, rotation, own_partners(count, image.device)), rotation
+
+
+def pose_predictor(model: EncoderDecoder, geometry: Tensor, labels: Any) -> Callable[[Tensor], Tensor]:
+    """A function, rows (B,) -> poses (B, J, 3) in the labels' unit, of what the encoder has made of all images.
+
+    geometry: (N, P, 3); labels: with `mean` and `std`, (N, 3 J).
+    """
+    return lambda rows: restore_pose(model.pose(geometry[rows]), labels.mean[rows], labels.std[rows])

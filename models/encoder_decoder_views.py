@@ -23,6 +23,7 @@ def rolled_partners(count: int, size: int, device: torch.device | str = "cpu") -
     """The published test: in each sub-batch of `size` views row i is turned into the view before it, look unchanged.
 
     count: rows of the batch, a multiple of `size`; sub-batches of two exchange views, [1, 0, 3, 2, ...].
+    Kept for comparison.
     """
     _check_whole(count, size)
     index = torch.arange(count, device=device)

@@ -48,7 +48,8 @@ def joint_depth(depth: Tensor, index: Tensor) -> Tensor:
     if depth.dim() == 2:
         return full_precision(depth)
     flat = depth.permute(0, 2, 3, 1).flatten(1)  # no copy in torch.channels_last
-    return full_precision(flat.gather(1, index))
+    rows = torch.arange(len(flat), device=flat.device).unsqueeze(1)
+    return full_precision(flat[rows, index])  # `gather` waits for the device on its way back, in some versions of torch
 
 
 def depth_loss(depth: Tensor, target: Tensor, mask: Tensor) -> Tensor:
@@ -112,7 +113,8 @@ def losses(
 
 
 def fusion_loss_2017(depth: Tensor, target: Tensor, weight_3d: float = 0.1, weight_var: float = 0.01) -> Tensor:
-    """The criterion of the paper's own code (branch `hg3d`): samples whose xy are all 0 have 3D truth.
+    """The criterion of the paper's own code (branch `hg3d`): samples whose xy are all 0 have 3D truth. Kept for
+    comparison.
 
     depth: (B, 16), the published output, -1 to 1 over the crop: twice `StackedHourglass`'s; target: (B, 16, 3): zeros
     and the depth where there is 3D truth, else x, y in pixels of the heat map (64) and visibility. Of the first the

@@ -75,13 +75,14 @@ def test_kudos_generator(demo, work):
     assert np.allclose(np.load("demo_out/pose_3d.npz")["poses"][0, :, 2], depth - depth[0], atol=1e-4)
 
 
-def test_a_checkpoint_of_train_gan(demo, work):
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_a_checkpoint_of_train_gan(demo, work, device):
     """Chen's lifter: its own scale of the input, and rays of a perspective camera 10 units away."""
     lifter = models.create("gan_lifter", width=32).eval()
     state = {f"gen.{name}": value for name, value in lifter.state_dict().items()}
     saved = {"method": "chen", "network": "gan_lifter", "sizes": {"width": 32}, "factor": 0.07, "state_dict": state}
     torch.save(saved, "best-model.ckpt")
-    done = demo(ckpt="best-model.ckpt")
+    done = demo("--device", device, ckpt="best-model.ckpt")
     assert done.status == 0, done.err
     flat = 0.07 * normalize_2d(torch.from_numpy(pixels()).float())
     with torch.no_grad():

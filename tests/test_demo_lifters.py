@@ -10,7 +10,7 @@ from PIL import Image
 import models
 from common import any_lifter, upright
 from common.bvh import read_bvh
-from common.camera import h36m_cameras, normalize_screen, unproject, world_to_camera
+from common.camera import h36m_cameras, normalise_screen, unproject, world_to_camera
 from common.dataset import ites_normalise
 from common.errors import InputError
 from common.hourglass_checkpoint import parse_arch
@@ -84,18 +84,20 @@ def expected(method: str, model) -> torch.Tensor:
             flat = pixels - pixels[:, :1]
             flat = flat / flat[:, 1:].norm(dim=-1).mean(-1)[:, None, None]
             return torch.cat((flat, model(flat).unsqueeze(-1)), -1)
-        keypoints = convert(normalize_screen(pixels, 1000, 1002), H36M_17, H36M_16)
+        keypoints = convert(normalise_screen(pixels, 1000, 1002), H36M_17, H36M_16)
         if method == "videopose":
             rows = torch.arange(FRAMES)
             keypoints = keypoints[windows(rows, 0 * rows, 0 * rows + FRAMES - 1, 9, model.causal)]
         return model(keypoints)
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("method", SIZES)
-def test_every_lifter_sees_what_it_was_trained_on(method, work, script):
+def test_every_lifter_sees_what_it_was_trained_on(method, device, work, script):
+    """On CUDA to 0.1 mm, where the unit is the metre."""
     model = network(method)
     file = checkpoint(method, model)
-    done = script(DEMO, "--device", "cpu", "--ckpt", file, "--keypoints", "video.npz", "--vis-frames", 2)
+    done = script(DEMO, "--device", device, "--ckpt", file, "--keypoints", "video.npz", "--vis-frames", 2)
     assert done.status == 0, done.err
     found = np.load("demo_out/poses.npz")
     want = expected(method, model)
@@ -273,8 +275,10 @@ def save_finder(joints: int = 16, sure: float = 1.0) -> None:
     )
 
 
-@pytest.mark.parametrize("joints", [16, 17])
-def test_a_2d_model_of_ours_in_front_of_a_lifter(work, script, joints):
+@pytest.mark.parametrize(
+    ("joints", "device"), [(16, "cpu"), (17, "cpu"), pytest.param(16, "cuda", marks=pytest.mark.gpu)]
+)
+def test_a_2d_model_of_ours_in_front_of_a_lifter(work, script, joints, device):
     """A folder of frames: 2D by the image network, lifted, and the page for the browser."""
     save_finder(joints)
     checkpoint("mlp", network("mlp"))
@@ -282,9 +286,8 @@ def test_a_2d_model_of_ours_in_front_of_a_lifter(work, script, joints):
     for t in range(3):
         noise = np.random.default_rng(t).integers(0, 255, (48, 80, 3), np.uint8)
         Image.fromarray(noise).save(f"frames/{t}.png")
-    done = script(
-        DEMO, "--input", "frames", "--load_model", "finder.pth", "--ckpt", "mlp.bin", "--vis-html", "page.html"
-    )
+    files = ("--input", "frames", "--load_model", "finder.pth", "--ckpt", "mlp.bin", "--vis-html", "page.html")
+    done = script(DEMO, *files, "--device", device)
     assert done.status == 0, done.err
     assert f"3 frames in the layout {'coco17' if joints == 17 else 'mpii16'}" in done.out
     assert "80 x 48 pixels" in done.out

@@ -17,9 +17,11 @@ from common import checkpoint, encoder_decoder, encoder_decoder_pictures, encode
 from common.multiview_writer import write_multiview
 from common.npz import save_npz
 from common.skeleton import H36M_17
+from models.encoder_decoder_losses import FeatureNet
 from models.encoder_decoder_predict import other_views, turned
 from tests.common.test_vis_html import contents
 from tests.conftest import ROOT, assert_refused, command, interrupt, metric_rows, run_command
+from tests.steps import forbid_waiting, numbers, steps_of
 from tests.tiny_dataset import tiny_poses
 
 NETWORK = ("--encoder_type", "unet", "--feature_scale", 16, "--latent_fg", 8, "--latent_3d", 30)
@@ -86,26 +88,109 @@ def test_drift_changes_batch_norm_of_frozen_layers_only(here, script):
     assert others and all(name.endswith(("running_mean", "running_var", "num_batches_tracked")) for name in others)
 
 
-def test_interrupted_run_resumes_as_if_never_stopped(here, folder, script):
+def test_interrupted_run_resumes_as_if_never_stopped(here, folder, script, monkeypatch):
     options = (*TRAIN, "-e", 3, "--print_every", 3, "--test_every", 2, "--threads", 1)
-    assert script("train_encoder_decoder.py", *options, "-c", "whole").status == 0
+    watched = forbid_waiting(monkeypatch)
+    assert script("train_encoder_decoder.py", *options, "-c", "whole").status == 0 and len(watched) == 11
     interrupt(command("train_encoder_decoder.py", *options, "-c", "parts"), folder, "[1]")
     done = script("train_encoder_decoder.py", *options, "-c", "parts", "-r", "parts")
     assert done.status == 0, done.err
     assert_same(folder, "whole", "parts")
 
 
-def test_fewer_steps_and_then_more_are_the_same_as_all(here, script):
+def test_fewer_steps_and_then_more_are_the_same_as_all(here, script, monkeypatch):
     """For the pose head, whose run ends in mid-epoch first."""
+    watched = forbid_waiting(monkeypatch)
     for run, length in (("whole_pose", ()), ("parts_pose", ("--num_training_iterations", 5))):
         assert script("train_encoder_decoder_pose.py", *POSE, "-e", 3, *length, "-c", run).status == 0
     done = script("train_encoder_decoder_pose.py", *POSE, "-e", 3, "-c", "parts_pose", "-r", "parts_pose")
     assert done.status == 0, done.err
     first, second = (checkpoint.load(f"{run}/last.pth")["state_dict"] for run in ("whole_pose", "parts_pose"))
     assert all(torch.equal(first[name], second[name]) for name in first | second)
+    assert len(watched) == 11 + 4 + 6
     assert_refused(
         script("train_encoder_decoder_pose.py", *POSE, "-e", 3, "-c", "parts_pose", "-r", "parts_pose"), "finished"
     )
+
+
+STAGES = {
+    "train_encoder_decoder.py": (*TRAIN, "--imagenet_weights", "features.pth", "--loss_weight_gradient", 0.1),
+    "train_encoder_decoder_pose.py": POSE,
+}
+
+
+@pytest.fixture
+def features(here) -> None:
+    """A file of the perceptual loss's network, with weights that nobody has trained."""
+    torch.manual_seed(0)
+    torch.save(FeatureNet().state_dict(), "features.pth")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", STAGES)
+def test_cuda_graph_gives_the_losses_of_the_plain_step(features, script, monkeypatch, name):
+    """Two epochs of four steps, with dropout and shuffled views."""
+    options = (*STAGES[name], "--device", "cuda", "-e", 2, "-c")
+    more = ("--loss_weight_3d", 0.1) if name == "train_encoder_decoder.py" else ("--drift",)
+    for i, extra in enumerate(((), more)):
+        graph = steps_of(script, monkeypatch, name, *options, f"graph_{i}_{name}", *extra)
+        plain = steps_of(script, monkeypatch, name, *options, f"plain_{i}_{name}", *extra, "--no_cuda_graphs")
+        assert graph.graphs == 1 and plain.graphs == 0 and len(graph.losses) == 8
+        torch.testing.assert_close(graph.losses, plain.losses, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", STAGES)
+def test_steps_on_cuda_are_those_of_the_cpu(features, script, monkeypatch, name):
+    """Without what each device draws for itself. Before Adam has divided by small gradients float32 (TensorFloat32 is
+    off) agrees to 1e-4, afterwards to 2e-3 (of two ways to convolve on one CPU: 1e-6, 1e-5); bfloat16 comes near.
+    """
+    options = (*STAGES[name], "--shuffle_3d", "False", "--shuffle_fg", "False", "--lr", 1e-5, "-e", 2)
+    losses = {}
+    for run, *more in (("cpu", "cpu"), ("cuda", "cuda"), ("amp", "cuda", "--amp")):
+        options_of_run = (*options, "-c", f"{run}_{name}", "--device", *more)
+        losses[run] = steps_of(script, monkeypatch, name, *options_of_run, dropout=False).losses
+    torch.testing.assert_close(losses["cuda"][0], losses["cpu"][0], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(losses["cuda"], losses["cpu"], rtol=2e-3, atol=1e-5)
+    torch.testing.assert_close(losses["amp"], losses["cpu"], rtol=0.25, atol=1e-2)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("preload", [4, 0])
+@pytest.mark.parametrize("name", STAGES)
+def test_no_step_waits_for_cuda(features, script, monkeypatch, name, preload):
+    """With images on the device, and from files by a worker and pinned memory."""
+    watched = forbid_waiting(monkeypatch)
+    more = ("--device", "cuda", "--no_cuda_graphs", "--preload_gb", preload, "--num_workers", 1, "-e", 2)
+    done = script(name, *STAGES[name], *more, "-c", f"watched_{preload}_{name}")
+    assert done.status == 0 and watched == list(range(2, 9)), done.err
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", STAGES)
+def test_trains_on_cuda_and_resumes_on_either_device(features, script, name):
+    for epochs, device in enumerate(("cuda", "cuda", "cpu", "cuda"), 1):
+        resume = ("-r", f"resumed_{name}") if epochs > 1 else ()
+        options = (*STAGES[name], "--device", device, "--test_every", 3, "-c", f"resumed_{name}", "-e", epochs)
+        done = script(name, *options, *resume)
+        assert done.status == 0, done.err
+    assert len(metric_rows(f"resumed_{name}")) == 4
+
+
+@pytest.mark.gpu
+def test_cuda_scores_as_the_cpu(here, script):
+    """In millimetres and grey levels. The head is not trained: --amp has nothing to be better at."""
+    saved = checkpoint.load("trained/best-model.pth") | {"stage": "pose"}
+    torch.save(saved, "head.pth")
+    found = {}
+    for run, *more in (("cpu", "cpu"), ("cuda", "cuda"), ("amp", "cuda", "--amp", "--label_fraction", 1)):
+        options = ("-b", 4, "-c", "head.pth", "--output", f"scores_{run}", "--label_steps", 2, "--gif", "--angles", 8)
+        done = script("test_encoder_decoder.py", *DATA[:-4], *options, "--vis-html", f"{run}.html", "--device", *more)
+        assert done.status == 0, done.err
+        results = json.loads(Path(f"scores_{run}/results.json").read_text())
+        found[run] = numbers({name: results[name] for name in ("poses", "pixel_error")})
+    assert len(found["cpu"]) == 10 and found["cuda"] == pytest.approx(found["cpu"], abs=0.1)
+    assert found["amp"] == pytest.approx(found["cpu"], rel=0.1)
 
 
 def assert_same(folder: Path, *runs: str) -> None:

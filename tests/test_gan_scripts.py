@@ -13,9 +13,11 @@ from common import checkpoint, gan
 from common.npz import save_npz
 from models import gan_losses
 from tests.conftest import assert_refused, command, interrupt, metric_rows, run_command
+from tests.steps import forbid_waiting, numbers, steps_of
 from tests.tiny_dataset import write_tiny_dataset
 
 TINY = ("--data-dir", ".", "--dataset", "tiny", "--device", "cpu", "--batch_size", 32)
+CUDA = (*TINY[:4], "--device", "cuda", "--batch_size", 16, "--use_heuristic_loss", "-e", 2)  # ten steps
 
 
 @pytest.fixture(scope="module")
@@ -39,21 +41,75 @@ def folder(tmp_path_factory) -> Path:
         (("--weight_temporal", 0), "loss_2d"),
     ],
 )
-def test_methods_train_and_score(here, script, options, column):
+def test_methods_train_and_score(here, script, monkeypatch, options, column):
+    watched = forbid_waiting(monkeypatch)
     name = "_".join(map(str, options)).replace("-", "")
     done = script("train_gan.py", *TINY, *options, "-e", 2, "-c", name)
-    assert done.status == 0, done.err
+    assert done.status == 0 and len(watched) == 5, done.err
     first, second = metric_rows(name)
     assert second[column] < first[column]
     assert second["val_p_mpjpe"] <= second["val_n_mpjpe"] + 1e-6
-    done = script("test_gan.py", *TINY[:6], "--ckpt", f"{name}/best-model.ckpt")
-    assert done.status == 0, done.err
+    results = scores_of(script, f"{name}/best-model.ckpt", "cpu")
     best = min(row["val_mpjpe"] for row in metric_rows(name))
-    results = json.loads((here / name / "best-model_tiny_gt/results.json").read_text())["results"]
     (network,) = results.keys() - {"all depths zero", "mean training pose"}
     overall = results[network]["overall"]["mean over frames"]
     assert overall["MPJPE"] == pytest.approx(best, rel=1e-5)
     assert overall["MPJPE mirror"] <= overall["MPJPE"] and overall["PCK mirror"] >= overall["PCK"]
+
+
+def scores_of(script, ckpt: str, device: str, *options) -> dict:
+    """The results of test_gan.py."""
+    folder = Path(f"scores_{device}")
+    done = script("test_gan.py", *TINY[:4], "--device", device, "--ckpt", ckpt, "--output", folder, *options)
+    assert done.status == 0, done.err
+    return json.loads((folder / "results.json").read_text())["results"]
+
+
+@pytest.mark.gpu
+def test_cuda_scores_as_the_cpu(here, script):
+    """In millimetres and percent; the pictures are drawn, too."""
+    pictures = ("--vis", "--vis-frames", 2, "--vis-html", "page.html")
+    cpu, cuda = (scores_of(script, "trained/best-model.ckpt", device, *pictures) for device in ("cpu", "cuda"))
+    assert numbers(cuda) == pytest.approx(numbers(cpu), abs=0.1)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("cap", [0.9, 0.5])
+@pytest.mark.parametrize("method", ["chen", "kudo"])
+def test_cuda_graph_gives_the_losses_of_the_plain_step(here, script, monkeypatch, method, cap):
+    """With a cap of 0.5 the discriminator or the lifter waits in every step of another accuracy, by the masked step."""
+    options = (*CUDA, "--method", method, "--gan_accuracy_cap", cap, "-c")
+    graph = steps_of(script, monkeypatch, "train_gan.py", *options, f"graph_{method}_{cap}")
+    plain = steps_of(script, monkeypatch, "train_gan.py", *options, f"plain_{method}_{cap}", "--no_cuda_graphs")
+    assert graph.graphs == 1 and plain.graphs == 0 and graph.losses.shape == (10, 9)
+    assert cap == 0.9 or (plain.losses[:, -1] != cap).any()
+    torch.testing.assert_close(graph.losses, plain.losses, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", ["chen", "kudo"])
+def test_no_step_waits_for_cuda(here, script, monkeypatch, method):
+    watched = forbid_waiting(monkeypatch)
+    done = script("train_gan.py", *CUDA, "--method", method, "--no_cuda_graphs", "-c", f"watched_{method}")
+    assert done.status == 0 and watched == list(range(2, 11)), done.err
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", ["chen", "kudo"])
+def test_resumes_on_cuda(here, script, method):
+    """Graphs are captured anew after a resume; the numbers go on."""
+    for run, *more in (("whole",), ("parts", "-e", 1), ("parts", "-r", f"cuda_parts_{method}")):
+        done = script("train_gan.py", *CUDA, "--method", method, *more, "-c", f"cuda_{run}_{method}")
+        assert done.status == 0, done.err
+    for parts, whole in zip(*(metric_rows(f"cuda_{run}_{method}") for run in ("parts", "whole")), strict=True):
+        assert parts == pytest.approx(whole, rel=1e-2, abs=1e-4)
+
+
+@pytest.mark.gpu
+def test_amp_and_supervision_on_cuda(here, script):
+    for i, more in enumerate((("--amp",), ("--amp", "--method", "kudo", "--use_bn"), ("--mode", "supervised"))):
+        done = script("train_gan.py", *CUDA, *more, "-c", f"cuda_{i}")
+        assert done.status == 0 and metric_rows(f"cuda_{i}")[-1]["val_mpjpe"] > 0, done.err
 
 
 def test_chen_uses_frames_and_cycle(here):
@@ -61,6 +117,22 @@ def test_chen_uses_frames_and_cycle(here):
     assert row["temporal"] > 0 and row["loss_2d"] > 0 and row["loss_3d"] > 0 and 0 <= row["accuracy"] <= 1
     saved = checkpoint.load("trained/best-model.ckpt")
     assert any(name.startswith("dis_temporal.") for name in saved["state_dict"])
+
+
+@pytest.mark.parametrize("options", [("--method", "kudo"), (), ("--mode", "supervised")])
+def test_faces_are_judged_at_the_size_of_their_depths(here, script, monkeypatch, options):
+    """Kudo's unit is the joints' mean distance from the hip, Chen's the head's."""
+    sizes, judge = [], gan_losses.heuristic_loss
+
+    def look(keypoints, depth):
+        joints = keypoints if options[1:2] == ("kudo",) else keypoints[:, [gan_losses.HEAD]]
+        sizes.append(joints.norm(dim=-1).sum(1).mean() / (joints.shape[1] - 1 or 1))
+        return judge(keypoints, depth)
+
+    monkeypatch.setattr(gan_losses, "heuristic_loss", look)
+    done = script("train_gan.py", *TINY, *options, "--use_heuristic_loss", "-e", 1, "-c", "faces")
+    assert done.status == 0 and sizes, done.err
+    assert torch.stack(sizes).tolist() == pytest.approx([1.0] * len(sizes), rel=0.1)
 
 
 def test_without_3d_the_self_consistency_is_the_score(here, script):
@@ -88,9 +160,15 @@ def test_interrupted_run_resumes_as_if_never_stopped(here, folder, script, metho
     assert all(torch.equal(first[name], second[name]) for name in first | second)
 
 
-def test_two_processes_train_as_one(folder):
-    """kudo has no dropout, whose draws differ by process."""
-    options = (*TINY[:-1], 31, "-e", 1, "--method", "kudo", "--use_bn")
+@pytest.mark.parametrize(
+    ("batch", "method"),
+    [(31, ("--method", "kudo", "--use_bn")), (22, ("--dropout", 0, "--gen_lr", 1e-6, "--dis_lr", 1e-6))],
+)
+def test_two_processes_train_as_one(folder, batch, method):
+    """On unequal shares: 16 and 15 poses; 3 and 2 pairs of frames, beside 11 poses each. Without dropout, whose draws
+    differ by process.
+    """
+    options = (*TINY[:-1], batch, "-e", 1, *method)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     for name, launch in (("one", []), ("two", torchrun)):
         words = [*launch, *command("train_gan.py", *options, "-c", name)[bool(launch) :]]

@@ -45,9 +45,9 @@ def test_world_to_camera_and_back(points):
 
 def test_screen_coordinates_round_trip_and_put_the_middle_at_zero():
     pixels = torch.rand(5, 17, 2, dtype=torch.float64) * 1000
-    screen = camera.normalize_screen(pixels, 1000, 1002)
-    torch.testing.assert_close(camera.unnormalize_screen(screen, 1000, 1002), pixels)
-    middle = camera.normalize_screen(torch.tensor([500.0, 501.0]), 1000, 1002)
+    screen = camera.normalise_screen(pixels, 1000, 1002)
+    torch.testing.assert_close(camera.denormalise_screen(screen, 1000, 1002), pixels)
+    middle = camera.normalise_screen(torch.tensor([500.0, 501.0]), 1000, 1002)
     torch.testing.assert_close(middle, torch.zeros(2))
 
 
@@ -88,7 +88,7 @@ def test_intrinsics_agree_between_units():
     points = torch.rand(9, 3) + torch.tensor([-0.5, -0.5, 4])
     pixels = camera.project(points, view.intrinsics())
     screen = camera.project(points, view.intrinsics("screen"))
-    torch.testing.assert_close(camera.normalize_screen(pixels, view.width, view.height), screen, atol=1e-5, rtol=0)
+    torch.testing.assert_close(camera.normalise_screen(pixels, view.width, view.height), screen, atol=1e-5, rtol=0)
 
 
 def test_perspective_and_unproject_are_inverse():

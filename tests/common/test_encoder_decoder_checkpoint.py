@@ -6,7 +6,7 @@ import logging
 import pytest
 import torch
 
-from common import checkpoint
+from common import checkpoint, imagenet
 from common import encoder_decoder_checkpoint as files
 from common.errors import InputError
 from models.encoder_decoder import EncoderDecoder
@@ -130,12 +130,12 @@ def test_where_imagenet_weights_come_from(tmp_path, monkeypatch, caplog):
     name = f"resnet18-{hashlib.sha256(content).hexdigest()[:8]}.pth"
     (tmp_path / "server").mkdir()
     (tmp_path / "server" / name).write_bytes(content)
-    monkeypatch.setattr(files, "IMAGENET_URL", (tmp_path / "server").as_uri() + "/")
+    monkeypatch.setattr(imagenet, "URL", (tmp_path / "server").as_uri() + "/")
     assert files.imagenet_file("resnet18", "none") is None and not caplog.records
     with caplog.at_level(logging.WARNING):
         assert files.imagenet_file("resnet18") is None  # the server does not have it
-    assert "could not be fetched" in caplog.text
-    monkeypatch.setitem(files.IMAGENET, "resnet18", name)
+    assert "cannot be fetched" in caplog.text
+    monkeypatch.setitem(imagenet.FILES, "resnet18", name)
     path = files.imagenet_file("resnet18")
     assert path.read_bytes() == content and path.parent == tmp_path / "hub" / "checkpoints"
     (tmp_path / "server" / name).unlink()

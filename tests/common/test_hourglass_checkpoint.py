@@ -1,9 +1,11 @@
 """Files of the image-to-3D networks: released and old layouts, stage 1 into stage 2, ImageNet weights, refusals."""
 
+import hashlib
 import os
 import sys
 import types
 import urllib.error
+import urllib.request
 import warnings
 
 import pytest
@@ -33,7 +35,7 @@ def same(found: dict, expected: dict) -> bool:
     return set(found) == set(expected) and all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-def rebuilt(saved: hc.SavedNetwork) -> dict:
+def rebuilt(saved: hc.SavedImageNetwork) -> dict:
     model = models.create(saved.name, **saved.sizes)
     hc.load_weights(model, saved.state, "file")
     return model.state_dict()
@@ -223,22 +225,26 @@ def test_backbone_weights_of_another_network(tmp_path):
     assert "expected torchvision's ResNet-18" in refusal(hc.load_backbone, model, 18, tmp_path / "b.pth")
 
 
-def test_backbone_weights_without_a_network(monkeypatch):
-    calls = []
+def test_backbone_weights_without_a_network(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
-    def unreachable(url, **options):
-        calls.append((url, options))
+    def unreachable(url, timeout):
         raise urllib.error.URLError("no route to host")
 
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", unreachable)
+    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
     found = refusal(hc.load_backbone, models.create("pose_resnet", layers=18), 18)
     assert "resnet18-f37072fd.pth cannot be fetched (no route to host)" in found and "--backbone_weights FILE" in found
-    assert calls[0][1]["check_hash"] and calls[0][1]["weights_only"]
+    assert not list(tmp_path.rglob("*.pth"))
 
 
-def test_backbone_weights_of_the_download(monkeypatch):
+def test_backbone_weights_of_the_download(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     state = imagenet()
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda url, **options: state)
+    torch.save(state, tmp_path / "weights.pth")
+    name = f"resnet18-{hashlib.sha256((tmp_path / 'weights.pth').read_bytes()).hexdigest()[:8]}.pth"
+    (tmp_path / "weights.pth").rename(tmp_path / name)
+    monkeypatch.setattr(hc.imagenet, "URL", tmp_path.as_uri() + "/")
+    monkeypatch.setitem(hc.imagenet.FILES, "resnet18", name)
     model = models.create("pose_resnet", layers=18)
     hc.load_backbone(model, 18)
     assert torch.equal(model.layer4[1].conv2.weight, state["layer4.1.conv2.weight"])

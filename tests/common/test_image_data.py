@@ -21,7 +21,6 @@ from common.image_data import (
     make_sample,
     normalise,
     select,
-    without_3d,
 )
 
 OPTIONS = CropOptions(input_size=(64, 64), map_size=(16, 16))
@@ -51,6 +50,11 @@ def people(count: int = 3, **changes) -> People:
         gt_3d=rng.normal(0, 300, (count, 17, 3)).astype(np.float32),
     )
     return replace(made, **changes)
+
+
+def without_3d(found: People) -> People:
+    """The same people, known in 2D only."""
+    return replace(found, depth=None, gt_3d=None)
 
 
 def test_joints_and_pixels_move_together():

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from common.errors import InputError
-from common.image_data import CropOptions, Crops, without_3d
+from common.image_data import CropOptions, Crops
 from common.image_loader import (
     epoch_batches,
     epoch_rows,
@@ -19,7 +19,7 @@ from common.image_loader import (
     training_loader,
 )
 from common.running import Run
-from tests.common.test_image_data import people
+from tests.common.test_image_data import people, without_3d
 
 OPTIONS = CropOptions(input_size=(32, 32), map_size=(8, 8))
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from common import synthetic
-from common.camera import h36m_cameras, normalize_screen, project
+from common.camera import h36m_cameras, normalise_screen, project
 from common.dataset import load_pose_set
 from common.screen import screen_inputs
 from common.skeleton import H36M_16, H36M_17
@@ -25,7 +25,7 @@ def test_equals_the_cameras_own_numbers(tmp_path, skeleton):
         heights.add(camera.height)
         torch.testing.assert_close(found.intrinsics[row], camera.intrinsics("screen"), rtol=1e-6, atol=1e-7)
         rows = slice(seq.start, seq.start + seq.length)
-        expected = normalize_screen(before[rows], camera.width, camera.height)
+        expected = normalise_screen(before[rows], camera.width, camera.height)
         torch.testing.assert_close(found.keypoints[rows], expected, rtol=0, atol=1e-7)
     assert heights == {1000, 1002}
 

@@ -1,6 +1,7 @@
 """Synthetic images: where the person is, what is hidden, what repeats, and the samples made of them."""
 
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from common.dataset import load_pose_set
 from common.errors import InputError
 from common.heatmap_decode import H36M_TO_MPII
 from common.image_data import CropOptions, Crops
+from common.skeleton import H36M_17
 from common.synthetic_images import PICTURE, SyntheticImages, load_synthetic_images
 from tests.tiny_dataset import write_tiny_dataset
 
@@ -31,6 +33,18 @@ def test_the_person_fills_the_window(images):
     assert (high - low).max(1) == pytest.approx(np.full(len(images), WINDOW / 1.5), rel=1e-3)
     assert (low + high) / 2 == pytest.approx(np.full((len(images), 2), (images.side - 1) / 2), abs=0.01)
     assert images.side == round(WINDOW * PICTURE) and len(images) == 2 * 3 * 4 * 2
+
+
+def test_people_who_face_the_camera_have_their_left_on_the_right(folder, images):
+    shoulders = images.joints[:, [H36M_17.joints.index(f"{side} shoulder") for side in ("left", "right")], 0]
+    load = partial(load_synthetic_images, folder, "S1,S5", "tiny", window=WINDOW, downsample=2)
+    facing = load(facing=60.0)
+    assert 0 < len(facing) < len(images)
+    left, right = facing.joints[:, [H36M_17.joints.index(f"{side} shoulder") for side in ("left", "right")], 0].T
+    assert (left > right).all() and not (shoulders[:, 0] > shoulders[:, 1]).all()
+    assert len(facing) <= len(load(facing=90.0)) < len(images) == len(load())
+    with pytest.raises(InputError, match="nobody of 48 people faces the camera within 0 degrees"):
+        load(facing=0.0)
 
 
 def test_an_item_shows_a_person_where_its_joints_are(images):

@@ -9,6 +9,7 @@ from common import turntable
 from common.draw import COLOURS
 from common.errors import InputError
 from common.skeleton import H36M_17
+from common.video import Pictures
 from models.gan_losses import turn_about_y
 
 BLUE, ORANGE, GREY = (np.array(ImageColor.getrgb(COLOURS[side])) for side in ("left", "right", "centre"))
@@ -134,9 +135,9 @@ def test_pictures(tmp_path):
         frame.save(tmp_path / f"{i}.png")
     (tmp_path / "notes.txt").write_text("no picture")
     frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
-    assert len(turntable.Pictures(tmp_path / "film.gif")) == 3 and len(turntable.Pictures(tmp_path / "1.png")) == 1
+    assert len(Pictures(tmp_path / "film.gif")) == 3 and len(Pictures(tmp_path / "1.png")) == 1
     (tmp_path / "film.gif").unlink()
-    found = turntable.Pictures(tmp_path)
+    found = Pictures(tmp_path)
     assert [picture.getpixel((0, 0))[0] for picture in (found[i] for i in range(len(found)))] == [0, 60, 120]
 
 
@@ -158,9 +159,9 @@ def test_bad_input(tmp_path):
         turntable.save_film(tmp_path / "a.gif", *sequence(4), fps=0)
     assert not list(tmp_path.iterdir())
     with pytest.raises(InputError, match="no.png does not exist"):
-        turntable.Pictures(tmp_path / "no.png")
+        Pictures(tmp_path / "no.png")
     with pytest.raises(InputError, match="holds no pictures"):
-        turntable.Pictures(tmp_path)
+        Pictures(tmp_path)
     (tmp_path / "video.mp4").write_bytes(b"video")
     with pytest.raises(InputError, match="cannot be read as a picture .*; choose another file"):
-        turntable.Pictures(tmp_path / "video.mp4")
+        Pictures(tmp_path / "video.mp4")

@@ -52,10 +52,10 @@ def _check_camera(golden: Golden, name: str, view: camera.Camera) -> None:
             golden.check(f"{name}_{prefix}project_linear_{kind}", camera.project_linear(points, intrinsics), tolerance)
 
     pixels = golden[f"{name}_pixels"].double()
-    screen = camera.normalize_screen(pixels, view.width, view.height)
+    screen = camera.normalise_screen(pixels, view.width, view.height)
     golden.check(f"{name}_normalized_screen", screen, ROTATION)
-    golden.check(f"{name}_image_coordinates", camera.unnormalize_screen(screen, view.width, view.height), PIXELS)
+    golden.check(f"{name}_image_coordinates", camera.denormalise_screen(screen, view.width, view.height), PIXELS)
     projected = camera.project(golden[f"{name}_camera"], view.intrinsics("screen")).double()
     golden.check(
-        f"{name}_norm_projection_in_pixels", camera.unnormalize_screen(projected, view.width, view.height), PIXELS
+        f"{name}_norm_projection_in_pixels", camera.denormalise_screen(projected, view.width, view.height), PIXELS
     )

@@ -8,6 +8,7 @@ import torch
 
 import models
 from common.camera import perspective
+from common.running import Run
 from models import gan_losses as gan
 
 
@@ -118,6 +119,32 @@ def test_an_unmasked_step_is_as_before_afterwards():
     before = model.weight.clone()
     optimizer.step()
     assert not torch.equal(model.weight, before)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_an_accelerated_step_is_masked_by_the_flag_on_the_device(device):
+    """In a captured CUDA graph, too, whose replays read the flag anew."""
+    torch.manual_seed(0)
+    run = Run(torch.device(device), torch.Generator(device))
+    model, points = torch.nn.Linear(3, 2).to(device), torch.randn(4, 3, device=device)
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    allowed = torch.tensor(True, device=device)
+
+    def step(rows: torch.Tensor) -> torch.Tensor:
+        loss = model(points[rows]).square().sum()
+        optimizer.zero_grad()
+        loss.backward()
+        gan.masked_step(optimizer, allowed)
+        return loss.detach()
+
+    fast, rows = run.accelerate(step, optimizer), torch.arange(4, device=device)
+    for i in range(10):
+        before = snapshot(model, optimizer) if i else None
+        allowed.fill_(i % 3 != 1)
+        fast(rows)
+        after = snapshot(model, optimizer)
+        if before:
+            assert (i % 3 == 1) is all(torch.equal(after[key], before[key]) for key in before), i
 
 
 # ------------------------------------------------------------ Kudo
