@@ -83,8 +83,8 @@ def main() -> None:
     keypoints = lifter_input(train.keypoints)
     factor = losses.head_factor(keypoints).item() if args.method == "chen" else 1.0
     keypoints *= factor
-    unit = losses.CHEN_DISTANCE * factor if args.method == "chen" else 1.0  # of 3D, in that of the poses at one size
-    depths = unit * losses.normalize_3d(train.poses).pose[..., 2] if supervised else None
+    distance = losses.CHEN_DISTANCE if args.method == "chen" else 1.0  # lengths in the unit of depths per keypoints'
+    depths = distance * factor * losses.normalise_3d(train.poses).pose[..., 2] if supervised else None
     moving = (train.last > torch.arange(len(keypoints), device=run.device)).nonzero().squeeze(1)
     temporal = args.method == "chen" and not supervised and args.weight_temporal > 0 and len(moving) > 0
 
@@ -127,11 +127,11 @@ def main() -> None:
                 terms["loss_2d"], terms["loss_3d"] = losses.consistency_2d(points, cycle), losses.consistency_3d(cycle)
                 total = rivals[0].generator_loss + args.weight_2d * terms["loss_2d"] + args.weight_3d * terms["loss_3d"]
                 if temporal:
-                    rivals.append(frames_judged(len(index)))
+                    rivals.append(frames_judged(len(index), run.weight(mine, index)))
                     terms["temporal"] = rivals[1].generator_loss
                     total = total + args.weight_temporal * terms["temporal"]
             if args.use_heuristic_loss:
-                terms["heuristic"] = losses.heuristic_loss(points, depth)
+                terms["heuristic"] = losses.heuristic_loss(distance * points, depth)
                 total = total + args.heuristic_loss_weight * terms["heuristic"]
         weight = run.weight(mine, index)
         for optimizer in adam:
@@ -149,13 +149,16 @@ def main() -> None:
             terms["adversarial"], terms["dis_loss"], terms["accuracy"] = rivals[0]
         return torch.stack([terms[term].detach() for term in TERMS])
 
-    def frames_judged(count: int) -> gan_step.Rival:
-        """The temporal discriminator on differences of consecutive frames, a quarter as many as the batch has poses."""
+    def frames_judged(count: int, weight: float) -> gan_step.Rival:
+        """The temporal discriminator on differences of consecutive frames, a quarter as many as the batch has poses;
+        as this process's share of the frames counts where its share of the poses counts `weight`.
+        """
         chosen = torch.randint(len(moving), (max(4, count // 4),), generator=run.generator, device=run.device)
         rows = run.shard(moving[chosen])
         points = keypoints[torch.stack((rows, rows + 1), 1).flatten()]
         turns = run.shard(losses.chen_rotations(len(chosen), generator=run.generator, device=run.device))
-        return gan_step.frames_judged(lambda x: lifter(x).float(), judges[1], points, turns, motion_scale)
+        rival = gan_step.frames_judged(lambda x: lifter(x).float(), judges[1], points, turns, motion_scale)
+        return gan_step.Rival(*(value * (run.weight(rows, chosen) / weight) for value in rival))
 
     train_step = run.accelerate(train_step, *adam)
     steps = run.steps(len(keypoints), args.batch_size)
@@ -238,8 +241,7 @@ def resume(args, run, lifter, judges, adam) -> dict:
         checkpoint.load_optimizer(optimizer, state, path)
     run.set_rng_state(saved["rng"])
     run.last_checkpoint = path
-    if saved["epoch"] >= args.epochs:
-        raise InputError(f"{path} has {saved['epoch']} finished epochs; to go on, ask for more than that with --epochs")
+    checkpoint.check_epochs(path, saved["epoch"], args.epochs)
     return saved
 
 

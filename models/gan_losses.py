@@ -33,27 +33,27 @@ CHEN_WEIGHT_2D, CHEN_WEIGHT_3D = 10.0, 0.001
 # ------------------------------------------------------------ normalisation
 
 
-class Normalized(NamedTuple):
+class Normalised(NamedTuple):
     """pose: (..., 17, 3), hip at the origin, in units of `scale`: (...), the unit of the input."""
 
     pose: Tensor
     scale: Tensor
 
 
-def normalize_2d(keypoints: Tensor) -> Tensor:
+def normalise_2d(keypoints: Tensor) -> Tensor:
     """(..., 17, 2), pixels, say -> hip at the origin, the other joints 1 from it on average (Kudo)."""
     keypoints = centre(keypoints)
     return keypoints / _mean_radius(keypoints)[..., None, None]
 
 
-def normalize_3d(poses: Tensor) -> Normalized:
+def normalise_3d(poses: Tensor) -> Normalised:
     """(..., 17, 3), millimetres, say -> the same, by the distances in x and y alone: an orthographic camera's (Kudo).
 
-    x and y are then those of `normalize_2d`.
+    x and y are then those of `normalise_2d`.
     """
     poses = centre(poses)
     scale = _mean_radius(poses[..., :2])
-    return Normalized(poses / scale[..., None, None], scale)
+    return Normalised(poses / scale[..., None, None], scale)
 
 
 def _mean_radius(centred: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ def head_factor(keypoints: Tensor, distance: float = CHEN_DISTANCE) -> Tensor:
     """What a set of 2D poses (N, 17, 2), hip at the origin, is multiplied by -> scalar.
 
     After it the head is 1 / distance from the hip on average over the set (Chen). Where people differ in size on the
-    image, bring each to one size first (`normalize_2d`): a single pose's head may lie on its hip.
+    image, bring each to one size first (`normalise_2d`): a single pose's head may lie on its hip.
     """
     return 1 / (distance * torch.linalg.vector_norm(keypoints[:, HEAD], dim=-1).mean())
 
@@ -142,7 +142,9 @@ def masked_step(optimizer: torch.optim.Optimizer, allowed: Tensor) -> None:
 
 
 def turn_about_y(poses: Tensor, theta: Tensor) -> Tensor:
-    """poses: (B, J, 3), theta: (B,) radians -> (B, J, 3): (x cos + z sin, y, z cos - x sin)."""
+    """poses: (B, J, 3), theta: (B,) radians -> (B, J, 3): (x cos + z sin, y, z cos - x sin); what the two
+    formulas below are held to.
+    """
     x, y, z = poses.unbind(-1)
     cos, sin = theta.cos().unsqueeze(-1), theta.sin().unsqueeze(-1)
     return torch.stack((x * cos + z * sin, y, z * cos - x * sin), dim=-1)
@@ -181,24 +183,26 @@ def depth_loss(depth: Tensor, poses: Tensor) -> Tensor:
     return F.mse_loss(depth, poses[..., 2])
 
 
-def kudo_error(keypoints: Tensor, depth: Tensor, target: Normalized) -> Tensor:
+def kudo_error(keypoints: Tensor, depth: Tensor, target: Normalised) -> Tensor:
     """Published error: mean distance of (x, y, depth) to the pose, times its scale.
 
-    keypoints: (B, J, 2), of `normalize_2d`; depth: (B, J) -> (B,), in the unit of the scale. Where the keypoints are a
+    keypoints: (B, J, 2), of `normalise_2d`; depth: (B, J) -> (B,), in the unit of the scale. Where the keypoints are a
     perspective camera's, their difference to the orthographic x and y counts, as published.
     """
     predicted = torch.cat((keypoints, depth.unsqueeze(-1)), dim=-1)
     return torch.linalg.vector_norm(predicted - target.pose, dim=-1).mean(dim=-1) * target.scale
 
 
-def kudo_error_facing(keypoints: Tensor, depth: Tensor, target: Normalized) -> Tensor:
-    """`kudo_error` of the pose, mirrored in depth where `facing_sine` is negative -> (B,)."""
+def kudo_error_facing(keypoints: Tensor, depth: Tensor, target: Normalised) -> Tensor:
+    """`kudo_error` of the pose, mirrored in depth where `facing_sine` is negative -> (B,): an older published form,
+    kept for comparison.
+    """
     facing = torch.where(facing_sine(keypoints, depth) < 0, -1, 1).unsqueeze(-1)
     return kudo_error(keypoints, facing * depth, target)
 
 
-def kudo_error_best(keypoints: Tensor, depth: Tensor, target: Normalized) -> Tensor:
-    """`kudo_error` of the better of the pose and its mirror image in depth -> (B,)."""
+def kudo_error_best(keypoints: Tensor, depth: Tensor, target: Normalised) -> Tensor:
+    """`kudo_error` of the better of the pose and its mirror image in depth -> (B,); kept for comparison."""
     return torch.minimum(kudo_error(keypoints, depth, target), kudo_error(keypoints, -depth, target))
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from models.gan_losses import chen_lift, normalize_2d
+from models.gan_losses import chen_lift, normalise_2d
 
 
 class Predicted(NamedTuple):
@@ -21,7 +21,7 @@ def lifter_input(pixels: Tensor, factor: float | Tensor = 1.0) -> Tensor:
 
     factor: 1 for Kudo; for Chen that of `gan_losses.head_factor` on the training set.
     """
-    return normalize_2d(pixels) * factor
+    return normalise_2d(pixels) * factor
 
 
 def predictor(lifter: Callable[[Tensor], Tensor], method: str, factor: float = 1.0) -> Callable[[Tensor], Predicted]:

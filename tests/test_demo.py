@@ -7,7 +7,7 @@ from PIL import Image
 
 import models
 from common.skeleton import COCO_17
-from models.gan_losses import normalize_2d
+from models.gan_losses import normalise_2d
 from tests.common.test_keypoint_files import BODY_25, body, expected, listed, openpose, write
 from tests.common.test_turntable import pixels
 from tests.conftest import assert_refused
@@ -49,7 +49,7 @@ def test_the_published_command(demo, work):
 def test_what_is_lifted(demo, work):
     assert demo("--output", "out").status == 0
     found = np.load(work / "out" / "pose_3d.npz")
-    flat = normalize_2d(torch.from_numpy(pixels()).float())
+    flat = normalise_2d(torch.from_numpy(pixels()).float())
     model = models.create("gan_lifter", width=32).eval()
     state = torch.load("lifter.ckpt", weights_only=True)["state_dict"]
     model.load_state_dict({name.removeprefix("gen."): value for name, value in state.items()})
@@ -65,7 +65,7 @@ def test_kudos_generator(demo, work):
     arrays = {f"{name}/W": rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
     np.savez("gen.npz", **arrays, **{f"{name}/b": np.zeros(shape[0], np.float32) for name, shape in shapes.items()})
     assert demo(ckpt="gen.npz").status == 0
-    x = normalize_2d(torch.from_numpy(pixels())).numpy().ravel()
+    x = normalise_2d(torch.from_numpy(pixels())).numpy().ravel()
 
     def leaky(h):
         return np.where(h > 0, h, 0.2 * h)
@@ -84,7 +84,7 @@ def test_a_checkpoint_of_train_gan(demo, work, device):
     torch.save(saved, "best-model.ckpt")
     done = demo("--device", device, ckpt="best-model.ckpt")
     assert done.status == 0, done.err
-    flat = 0.07 * normalize_2d(torch.from_numpy(pixels()).float())
+    flat = 0.07 * normalise_2d(torch.from_numpy(pixels()).float())
     with torch.no_grad():
         away = 10 + lifter(flat[None])[0]
     away += 10 - away[0].item()

@@ -200,9 +200,9 @@ def test_published_error_is_kudos_formula():
     torch.manual_seed(0)
     pixels, target, depth = torch.rand(5, 17, 2) * 500, torch.randn(5, 17, 3), torch.randn(5, 17)
     target = target - target[:, :1]
-    keypoints = gan_losses.normalize_2d(pixels)
+    keypoints = gan_losses.normalise_2d(pixels)
     found = gan.errors(torch.cat((keypoints, depth[..., None]), -1), pixels, target)[:, 0]
-    torch.testing.assert_close(found, gan_losses.kudo_error(keypoints, depth, gan_losses.normalize_3d(target)))
+    torch.testing.assert_close(found, gan_losses.kudo_error(keypoints, depth, gan_losses.normalise_3d(target)))
 
 
 def test_bad_input(here, script):

@@ -26,8 +26,8 @@ MPII_POSES = 19919
 def check(golden: Golden) -> None:
     """Every array of gan_lifter.npz."""
     _check_networks(golden)
-    keypoints = gan.normalize_2d(_input(golden, "pose2d", 34, 80).unflatten(1, (17, 2)) + 400)
-    target = gan.normalize_3d(_input(golden, "pose3d", 51, 250).unflatten(1, (17, 3)))
+    keypoints = gan.normalise_2d(_input(golden, "pose2d", 34, 80).unflatten(1, (17, 2)) + 400)
+    target = gan.normalise_3d(_input(golden, "pose3d", 51, 250).unflatten(1, (17, 3)))
     golden.check("normalize_2d", keypoints.flatten(1))
     golden.check("normalize_3d", target.pose.flatten(1))
     golden.check("normalize_3d_scale", target.scale)
@@ -95,7 +95,7 @@ def _check_adversarial(golden: Golden) -> None:
     golden.check("lightning_acc_dis", gan.accuracy(real, fake))
 
 
-def _check_errors(golden: Golden, keypoints: Tensor, depth: Tensor, target: gan.Normalized) -> None:
+def _check_errors(golden: Golden, keypoints: Tensor, depth: Tensor, target: gan.Normalised) -> None:
     errors = gan.kudo_error(keypoints, depth, target)
     golden.check("euclid_per_sample", errors, METRIC_MM)
     golden.check("euclidean_distance", errors.mean(), METRIC_MM)
@@ -112,7 +112,7 @@ def _check_data(golden: Golden) -> None:
     f, c, k, p = (golden[f"cam_{name}"].flatten() for name in "fckp")
     golden.check("proj_xy", project(points, torch.cat((f, c, k, p.flip(0)))), PIXELS)  # p the other way round
     golden.check("proj_depth", points[:, 2], METRIC_MM)
-    normalised = gan.normalize_2d(golden["mpii_pose_in"].unflatten(1, (17, 2)))
+    normalised = gan.normalise_2d(golden["mpii_pose_in"].unflatten(1, (17, 2)))
     golden.check("mpii_pose_out", normalised.view(3, 1, 34))
     golden.check("mpii_dummy_xyz", torch.nn.functional.pad(normalised, (0, 1)).view(3, 1, 51))
     with tempfile.TemporaryDirectory() as folder:  # as many poses as MPII has, each of its own number

@@ -27,17 +27,17 @@ def people(count: int = 6, seed: int = 0) -> torch.Tensor:
 
 def test_normalisation_undoes_place_and_size():
     keypoints, poses = seeded(5, 17, 2), 300 * seeded(5, 17, 3, seed=1)
-    found = gan.normalize_2d(keypoints)
-    torch.testing.assert_close(found, gan.normalize_2d(70 * keypoints + 400), rtol=1e-3, atol=1e-4)
+    found = gan.normalise_2d(keypoints)
+    torch.testing.assert_close(found, gan.normalise_2d(70 * keypoints + 400), rtol=1e-3, atol=1e-4)
     assert not found[:, 0].any()
     torch.testing.assert_close(found[:, 1:].norm(dim=-1).mean(-1), torch.ones(5))
-    target = gan.normalize_3d(poses)
-    torch.testing.assert_close(target.pose[..., :2], gan.normalize_2d(poses[..., :2]))
+    target = gan.normalise_3d(poses)
+    torch.testing.assert_close(target.pose[..., :2], gan.normalise_2d(poses[..., :2]))
     torch.testing.assert_close(target.pose * target.scale[:, None, None], poses - poses[:, :1])
 
 
 def test_heads_are_a_tenth_from_their_roots_on_average():
-    keypoints = gan.normalize_2d(seeded(50, 17, 2))
+    keypoints = gan.normalise_2d(seeded(50, 17, 2))
     scaled = keypoints * gan.head_factor(keypoints)
     assert scaled[:, 10].norm(dim=-1).mean().item() == pytest.approx(0.1)
 
@@ -191,7 +191,7 @@ def test_facing_without_length_has_finite_gradients():
 
 def test_kudo_errors():
     poses = 200 * people().float()
-    target = gan.normalize_3d(poses)
+    target = gan.normalise_3d(poses)
     keypoints, depth = target.pose[..., :2], target.pose[..., 2]
     torch.testing.assert_close(gan.kudo_error(keypoints, depth, target), torch.zeros(6))
     off = gan.kudo_error(keypoints, depth + 0.5, target)
