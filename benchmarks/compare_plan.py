@@ -92,7 +92,8 @@ def hourglass_data(args: Namespace) -> list[str]:
     return [
         "--dataset", "synthetic", "--motion", args.dataset, "--data_dir", str(args.data_dir),
         "--subjects-train", args.subjects_train, "--subjects-test", args.subjects_test,
-        "--actions", "*", "--synthetic_images", str(args.images), "--synthetic_test", str(max(1, args.images // 5)),
+        "--actions", "*", "--facing", "180",  # everybody, where the recipes choose
+        "--synthetic_images", str(args.images), "--synthetic_test", str(max(1, args.images // 5)),
         "--input_h", size, "--input_w", size,
     ]  # fmt: skip
 
