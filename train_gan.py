@@ -143,9 +143,7 @@ def main() -> None:
         if not rivals:
             adam[0].step()
         else:
-            gan_step.capped_steps(
-                adam, [run.average(rival.accuracy * weight) for rival in rivals], args.gan_accuracy_cap
-            )
+            capped_steps(adam, [run.average(rival.accuracy * weight) for rival in rivals], args.gan_accuracy_cap)
             terms["adversarial"], terms["dis_loss"], terms["accuracy"] = rivals[0]
         return torch.stack([terms[term].detach() for term in TERMS])
 
@@ -160,6 +158,7 @@ def main() -> None:
         rival = gan_step.frames_judged(lambda x: lifter(x).float(), judges[1], points, turns, motion_scale)
         return gan_step.Rival(*(value * (run.weight(rows, chosen) / weight) for value in rival))
 
+    capped_steps = torch.compiler.disable(gan_step.capped_steps) if args.compile else gan_step.capped_steps
     train_step = run.accelerate(train_step, *adam)
     steps = run.steps(len(keypoints), args.batch_size)
     for epoch in range(finished or 0, args.epochs):

@@ -110,7 +110,6 @@ def discriminator_may_step(accuracy: Tensor, cap: float = 0.9) -> Tensor:
     return accuracy <= cap
 
 
-@torch.compiler.disable
 @torch.no_grad()
 def masked_step(optimizer: torch.optim.Optimizer, allowed: Tensor) -> None:
     """`optimizer.step()` where `allowed`, a scalar bool on the device, and no step at all where not, without a look.
