@@ -161,7 +161,7 @@ def test_interrupted_run_resumes_as_if_never_stopped(here, folder, script):
 
 
 def test_two_processes_train_as_one(here, folder, script):
-    """On unequal shares: 3 and 2 pairs of frames beside 11 poses each. Without dropout, whose draws differ by process."""
+    """On unequal shares: 3 and 2 pairs of frames beside 11 poses each. No dropout: its draws differ by process."""
     options = (*TINY[:-1], 22, "-e", 1, "--dropout", 0, "--gen_lr", 1e-6, "--dis_lr", 1e-6)
     assert script("train_gan.py", *options, "-c", "one").status == 0
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
