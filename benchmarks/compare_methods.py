@@ -2,7 +2,7 @@
 
     python benchmarks/compare_methods.py                               synthetic people; 3 minutes for each method
     python benchmarks/compare_methods.py --minutes 10 --methods mlp gcn student --output checkpoint/ten_minutes
-    python benchmarks/compare_methods.py -d cmu --data-dir DIR --cross_data synthetic --poseaug mlp gcn
+    python benchmarks/compare_methods.py --threads 1 -d cmu --data-dir DIR --cross_data synthetic
     python benchmarks/compare_methods.py --steps 2 --downsample 64     does everything once, quickly
 
 The published scripts do the training, each with its published recipe, and are stopped at the budget, which counts from
@@ -165,6 +165,7 @@ def score(args: Namespace, method: plan.Method, state: Path | None, run: running
             if cross is not None:
                 cross_found = scores.score_cross(saved, network, cross, run)
                 inputs += f"; cross: {cross.name}, {cross.summary()}"
+            inputs += scores.warm_up_note(state)
     rows = scores.rows_of(found, cross_found)
     images = method.kind in image_methods
     return {"inputs": inputs, "images": images, "joints": 16, "rows": rows, "cost": cost._asdict() if cost else {}}

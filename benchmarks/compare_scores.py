@@ -135,6 +135,13 @@ def score_lifter(
     return protocols(pose, target, saved.method in POSEAUG, test.sequence)
 
 
+def warm_up_note(path: Path) -> str:
+    """What to say of a state of PoseAug from before it trained its lifter; of others nothing."""
+    state = checkpoint.load(path)
+    warming = state.get("epoch", 0) <= checkpoint.saved_options(state).get("warmup", -1)
+    return "; stopped in its warm-up, which only moves the norms' statistics: it takes more --minutes" * warming
+
+
 def load_cross(args: Namespace, device: torch.device) -> poseaug.ScreenSplit | None:
     """Other people and cameras, as `run_baseline.py --cross_data` has them; single poses of 16 joints."""
     return poseaug.load_cross_data(args, device)

@@ -9,6 +9,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -28,6 +29,7 @@ HEADINGS = (
     "cross MPJPE", "cross P-MPJPE †", "parameters", "multiply-adds", "trained on, poses", "training poses/s",
     "inference poses/s", "memory, MB",
 )  # fmt: skip
+LONGEST = 3.0  # times the median: a longer bar is cut off
 NUMBERS_FROM = HEADINGS.index("MPJPE")  # columns from it on stand right
 NOTES = (
     "Errors in mm, velocity in mm a frame, PCK (150 mm) and AUC in percent; means over poses, relative to the hip.",
@@ -148,13 +150,18 @@ def save_chart(path: Path, results: Sequence[Mapping[str, Any]], title: str) -> 
 
 def _draw_errors(axes: Axes, results: Sequence[Mapping[str, Any]]) -> None:
     names, colours = ("MPJPE", "N-MPJPE", "P-MPJPE"), CURVE_COLOURS[:3]
+    bars = []
     for place, result in enumerate(results):
         rows = {row["protocol"]: row for row in result["rows"]}
         for i, (name, colour) in enumerate(zip(names, colours, strict=True)):
             value, oracle = rows["as it is"][name], i > 0
             if value is None:
                 value, oracle = rows["scale"][name], True
-            _bar(axes, place + 0.26 * (i - 1), value, colour, oracle, _number(value))
+            bars.append((place + 0.26 * (i - 1), value, colour, oracle))
+    limit = LONGEST * median(value for _, value, *_ in bars)
+    for place, value, colour, oracle in bars:
+        text = _number(value) + " (cut off)" * (value > limit)
+        _bar(axes, place, min(value, limit), colour, oracle, text)
     top = max(patch.get_width() for patch in axes.patches)
     axes.set(xlabel="error (mm)", xlim=(0, 1.14 * top))
     handles = [Patch(facecolor=colour, label=name) for name, colour in zip(names, colours, strict=True)]

@@ -313,3 +313,13 @@ def test_every_option_of_the_plan_is_known_to_its_script():
             parsed = parsers[stage.script]().parse_args(words)
             assert getattr(parsed, "actions", "*") == "*"  # the same test subjects in all that they do
             assert Path("run") in (getattr(parsed, "checkpoint", None), getattr(parsed, "exp_dir", None))
+
+
+def test_poseaug_stopped_in_its_warm_up_is_named(tmp_path):
+    def note(**state) -> str:
+        torch.save(state, tmp_path / "last.pth.tar")
+        return compare_scores.warm_up_note(tmp_path / "last.pth.tar")
+
+    options = checkpoint.options_json({"warmup": 2})
+    assert "warm-up" in note(epoch=1, options=options) and "warm-up" in note(epoch=2, options=options)
+    assert not note(epoch=3, options=options) and not note(epoch=1, options="{}") and not note(epoch=1)
