@@ -24,7 +24,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from PIL import Image
 
 from common.errors import InputError
@@ -380,12 +380,15 @@ def plot_curves(
     axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log_scale else "linear")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if log_scale:
-        axes.yaxis.set_major_formatter(ScalarFormatter())
-        axes.yaxis.set_minor_formatter(ScalarFormatter())
+        low, high = axes.get_ylim()
+        plain = FuncFormatter(lambda value, _: f"{value:g}")
+        axes.yaxis.set_major_formatter(plain)
+        axes.yaxis.set_minor_formatter(plain if high < 20 * low else NullFormatter())
     axes.set_title(title, parse_math=False)
     axes.grid(color=FLOOR)
     axes.spines[["top", "right"]].set_visible(False)
-    for text in axes.legend(frameon=False).get_texts():
+    beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if len(curves) > 4 else {}
+    for text in axes.legend(frameon=False, **beside).get_texts():
         text.set_parse_math(False)  # a run's name may hold dollar signs
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format=path.suffix[1:].lower())
