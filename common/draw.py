@@ -384,7 +384,7 @@ def plot_curves(
         plain = FuncFormatter(lambda value, _: f"{value:g}")
         axes.yaxis.set_major_formatter(plain)
         axes.yaxis.set_minor_formatter(plain if high < 20 * low else NullFormatter())
-    axes.set_title(title, parse_math=False)
+    figure.suptitle(title, fontsize=11, parse_math=False, wrap=True)
     axes.grid(color=FLOOR)
     axes.spines[["top", "right"]].set_visible(False)
     beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if len(curves) > 4 else {}

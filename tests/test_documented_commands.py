@@ -320,6 +320,10 @@ HOURGLASS = [
          "--num_workers 0 --device cpu", "exp/testTEST/preds.mat", FILE="exp/fusion_3d_var/model_last.pth"),
     show("python train_hourglass.py --config configs/hourglass_synthetic_1.yaml",
          f"{IMAGES} --synthetic_images 4 --synthetic_test 2", "exp/hourglass_synthetic_1/model_last.pth"),
+    show("python test_hourglass.py --config configs/hourglass_synthetic_3.yaml --load_model "
+         "exp/hourglass_synthetic_3/model_last.pth --synthetic_test 1000",
+         "--task human2d --weight_3d 0 --weight_var 0 --metric acc --synthetic_test 2 --num_workers 0 --device cpu",
+         "exp/hourglass_synthetic_3TEST/predictions.png"),
     show("python demo.py --demo IMAGE_OR_FOLDER --load_model FILE", "--device cpu", "demo_out/0_pose.png",
          IMAGE_OR_FOLDER="frames", FILE="exp/fusion_3d/model_last.pth"),
     show("demo.py --demo IMAGE_OR_FOLDER --load_model FILE", "--device cpu", IMAGE_OR_FOLDER="frames/0.png",
