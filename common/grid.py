@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 from common import checkpoint
 from common.errors import InputError
 from common.summary import RunRecord, find_runs, read_yaml
+from common.threads import cores
 
 # kind of run -> its script, its folder under the grid's `checkpoint`, its note; all as published
 KINDS = {
@@ -310,8 +311,7 @@ def _start(grid: Grid, cell: Cell, state: State, scripts: Path, jobs: int, lock:
     log.flush()
     environment = {"PYTHONUNBUFFERED": "1", **os.environ}
     if jobs > 1:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, cores // jobs)))
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // jobs)))
     process = subprocess.Popen(
         words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True,
         pass_fds=(lock,),

@@ -17,6 +17,7 @@ from common.errors import InputError
 from common.image_data import Crops
 from common.running import Run, derived_seed
 from common.script import start_worker
+from common.threads import cores
 
 Batch = dict[str, Tensor]
 _PREFETCH = 2  # batches for each worker
@@ -91,6 +92,7 @@ def evaluation_loader(
 def _loader(crops: Crops, batches: Sampler, run: Run, workers: int) -> DataLoader:
     if workers < 0:
         raise InputError(f"--num_workers is {workers}; expected 0 or more")
+    workers = min(workers, cores())  # more would only take turns, and torch warns
     return DataLoader(
         crops,
         batch_sampler=batches,

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from common.errors import InputError
 from common.multiview import Labels, MultiviewImages
 from common.script import start_worker
+from common.threads import cores
 
 # ------------------------------------------------------------ groups
 
@@ -175,7 +176,7 @@ def load_batches(
     loader = DataLoader(
         images,
         batch_sampler=batches.tolist(),
-        num_workers=workers,
+        num_workers=min(workers, cores()),
         collate_fn=_as_it_is,
         worker_init_fn=start_worker,
         pin_memory=device.type == "cuda",

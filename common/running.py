@@ -39,6 +39,7 @@ from common.script import (
     store_of_this_start,
     world,
 )
+from common.threads import cores
 
 log = logging.getLogger(__name__)
 
@@ -128,8 +129,7 @@ def _deterministic(device: torch.device) -> None:
 def _set_threads(threads: int, device: torch.device) -> None:
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if world()[2] > 1 else 1
     if not threads and processes > 1 and device.type == "cpu":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = max(1, cores // processes)
+        threads = max(1, cores() // processes)
     if threads:
         torch.set_num_threads(threads)
 

@@ -1,5 +1,6 @@
-"""Work on tensors shared between the cores of a CPU."""
+"""The cores of a CPU, and work on tensors shared between them."""
 
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -7,6 +8,11 @@ from typing import TypeVar
 import torch
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
@@ -20,11 +26,11 @@ def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> lis
         with torch.no_grad():  # a new thread starts with gradients on
             return function(item)
 
-    cores, items = torch.get_num_threads(), list(items)
-    if cores == 1 or len(items) < 2:
+    threads, items = torch.get_num_threads(), list(items)
+    if threads == 1 or len(items) < 2:
         return [work(item) for item in items]
     try:
-        with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             return list(pool.map(work, items))
     finally:
-        torch.set_num_threads(cores)  # each thread has its own count, but threads yet to come take the latest
+        torch.set_num_threads(threads)  # each thread has its own count, but threads yet to come take the latest
