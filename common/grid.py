@@ -49,10 +49,12 @@ class Cell:
 
     @property
     def name(self) -> str:
+        """What messages call it."""
         return f"{self.kind} {self.lifter} {self.keypoints}"
 
     @property
     def script(self) -> str:
+        """The script that runs it."""
         return KINDS[self.kind][0]
 
 
@@ -66,6 +68,7 @@ class Grid:
 
     @property
     def folder(self) -> Path:
+        """Where the logs go."""
         return self.checkpoint / self.path.stem
 
     def log(self, cell: Cell) -> Path:

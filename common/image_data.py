@@ -96,6 +96,7 @@ class People:
 
     @property
     def has_3d(self) -> bool:
+        """Whether depths and poses are known."""
         return self.gt_3d is not None
 
 

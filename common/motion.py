@@ -52,6 +52,7 @@ class Body:
 
     @property
     def leg(self) -> float:
+        """Hip to ankle, metres."""
         return self.thigh + self.shin
 
     @property

@@ -20,6 +20,7 @@ class Skeleton:
 
     @property
     def num_joints(self) -> int:
+        """J."""
         return len(self.joints)
 
     @property

@@ -47,6 +47,7 @@ class RunRecord:
 
     @property
     def kind(self) -> str:
+        """ "baseline" or "poseaug"."""
         return "poseaug" if {"warmup", "lr_g"} <= self.options.keys() else "baseline"
 
     @property
@@ -61,6 +62,7 @@ class RunRecord:
 
     @property
     def finished(self) -> bool:
+        """Whether all its epochs are done."""
         return self.done >= self.epochs
 
     @property
@@ -72,6 +74,7 @@ class RunRecord:
 
     @property
     def keypoints(self) -> str:
+        """Its 2D input."""
         return self.options["keypoints"]
 
     @property
@@ -191,10 +194,12 @@ class Group:
 
     @property
     def example(self) -> RunRecord:
+        """Any of its runs: what follows is the same in all."""
         return next(iter(self.chosen.values()))
 
     @property
     def dataset(self) -> str:
+        """The name of the data set."""
         return self.example.options["dataset"]
 
     @property
@@ -210,12 +215,14 @@ class Group:
 
     @property
     def lifters(self) -> list[str]:
+        """In the order of PoseAug's tables, others behind."""
         known = list(LIFTERS.values())
         names = dict.fromkeys(lifter for lifter, _, _ in self.chosen)
         return sorted(names, key=lambda name: (*(not name.startswith(start) for start in known), name))
 
     @property
     def keypoints(self) -> list[str]:
+        """2D inputs, likewise."""
         names = dict.fromkeys(keypoints for _, keypoints, _ in self.chosen)
         return sorted(names, key=lambda name: (*(name != known for known in KEYPOINTS), name))
 
@@ -231,6 +238,7 @@ class Group:
         return "H36M" if self.dataset == "h36m" else f"{self.dataset} test subjects"
 
     def cell(self, lifter: str, keypoints: str, test: str, metric: str, choice: str) -> Cell:
+        """What stands in a table for one lifter on one 2D input."""
         column = f"error_{test}_{METRICS[metric]}"
         plain, augmented = (self.chosen.get((lifter, keypoints, kind)) for kind in ("baseline", "poseaug"))
         baseline, poseaug = (_score(run, run and run.score(column, choice)) for run in (plain, augmented))

@@ -9,9 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from models.fused import keep_above
 from models.graph_conv import SemanticGraphConv, add_products, backward_products
-from models.non_local import NonLocal, pairs_of
+from models.non_local import NonLocal, pairs_of, share_gradient
 
 
 class Shortcut(NamedTuple):
@@ -60,9 +59,7 @@ class _Products(torch.autograd.Function):
 
         paired = d_x[: 2 * len(d_pooled)].flatten(0, 1)
         of_pairs = torch.empty_like(paired)
-        first, second = pairs_of(of_pairs.view(-1, *d_pooled.shape[1:]))
-        keep_above(d_pooled, second_is_more, 0, out=second)
-        torch.sub(d_pooled, second, out=first)
+        share_gradient(d_pooled, second_is_more, *pairs_of(of_pairs.view(-1, *d_pooled.shape[1:])))
         torch.addmm(paired, of_pairs, keys_values, out=paired)
 
         rows = x.flatten(0, 1)

@@ -90,6 +90,12 @@ def pairs_of(x: Tensor) -> tuple[Tensor, Tensor]:
     return x[: len(x) // 2 * 2].unflatten(0, (-1, 2)).unbind(1)
 
 
+def share_gradient(gradient: Tensor, second_is_more: Tensor, first: Tensor, second: Tensor) -> None:
+    """The gradient of a pair's maximum goes to `second` where that is more, else to `first`; all (J // 2, B, C)."""
+    keep_above(gradient, second_is_more, 0, out=second)
+    torch.sub(gradient, second, out=first)
+
+
 class _MaxPoolNodes(torch.autograd.Function):
     """`max_pool_nodes` without choices, which take several times as long on a CPU."""
 
@@ -106,6 +112,5 @@ class _MaxPoolNodes(torch.autograd.Function):
         result = torch.empty_like(x)
         result[len(x) // 2 * 2 :] = 0
         (x_first, x_second), (first, second) = pairs_of(x), pairs_of(result)
-        keep_above(gradient, x_second - x_first, 0, out=second)
-        torch.sub(gradient, second, out=first)
+        share_gradient(gradient, x_second - x_first, first, second)
         return result
