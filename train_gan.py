@@ -151,7 +151,8 @@ def main() -> None:
         """The temporal discriminator on differences of consecutive frames, a quarter as many as the batch has poses;
         as this process's share of the frames counts where its share of the poses counts `weight`.
         """
-        chosen = torch.randint(len(moving), (max(4, count // 4),), generator=run.generator, device=run.device)
+        pairs = max(4, run.world_size, count // 4)  # at least one for each process
+        chosen = torch.randint(len(moving), (pairs,), generator=run.generator, device=run.device)
         rows = run.shard(moving[chosen])
         points = keypoints[torch.stack((rows, rows + 1), 1).flatten()]
         turns = run.shard(losses.chen_rotations(len(chosen), generator=run.generator, device=run.device))

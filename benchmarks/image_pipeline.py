@@ -28,6 +28,7 @@ from common.crop import open_rgb  # noqa: E402
 from common.image_data import MEAN, STD, CropOptions, Crops, People, draw_augmentation, normalise  # noqa: E402
 from common.image_files import ImageFolder  # noqa: E402
 from common.image_loader import epoch_batches, training_loader  # noqa: E402
+from common.memory import keep_freed_memory  # noqa: E402
 from common.running import Run  # noqa: E402
 
 IMAGES = 4
@@ -114,6 +115,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="of the DataLoader (default 1)")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as every training script does
     with tempfile.TemporaryDirectory() as folder:
         people = make_people(Path(folder), args.side, args.samples)
         measure(people, args.samples, args.workers)
