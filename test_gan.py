@@ -17,6 +17,7 @@ import models
 from common import checkpoint, draw, gan, gan_checkpoint, metrics, running, vis_html
 from common.errors import InputError
 from common.options import number
+from common.scene import camera_azimuth, to_z_up
 from models.gan_predict import predictor
 
 GIF_STEP = 2  # frames of 50 a second between pictures
@@ -84,10 +85,10 @@ def picture(args, predict: gan.Predict, test, device: torch.device, folder: Path
     orientation = test.orientation[0].cpu()
     path = folder / f"{args.ckpt.stem}_{sequence.subject}_{sequence.action.replace(' ', '_')}_camera{sequence.view}.gif"
     draw.save_animation(
-        path, [keypoints.cpu(), *(draw.to_z_up(p.cpu(), orientation) for p in (pose, target))],
+        path, [keypoints.cpu(), *(to_z_up(p.cpu(), orientation) for p in (pose, target))],
         [f"2D input ({args.keypoints})", what, f"truth: {sequence.subject} {sequence.action}"], test.skeleton,
         fps=50 / args.downsample / GIF_STEP, errors=1000 * metrics.mpjpe(pose, target).cpu().numpy(),
-        metric="MPJPE at true size", azimuth=draw.camera_azimuth(orientation),
+        metric="MPJPE at true size", azimuth=camera_azimuth(orientation),
     )  # fmt: skip
     return path
 

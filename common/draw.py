@@ -4,7 +4,7 @@ Matplotlib's Agg canvas and Pillow only; no pyplot, so no global state. A 3D pos
 camera (`common.scene`) projects all joints of the sequence at once, and each frame then only moves a few artists over a
 background that was drawn once. That is many times faster than mplot3d (`benchmarks/draw.py`).
 
-Frames: 3D poses are z-up, metres (`to_z_up` turns camera-frame poses upright); keypoints are pixels, y down.
+Frames: 3D poses are z-up, metres (`scene.to_z_up` turns camera-frame poses upright); keypoints are pixels, y down.
 A joint with a value that is not finite is not drawn.
 """
 
@@ -16,16 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain, combinations, cycle, product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import LineCollection
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
-from PIL import Image
+from PIL import Image, ImageColor
 
 from common.errors import InputError
 from common.files import atomic_path
@@ -34,18 +28,17 @@ from common.scene import (
     Scene,
     View,
     as_array,
-    camera_azimuth,
     check_points,
     drawn_bones,
     make_scene,
     side_of,
-    to_z_up,
     view_2d,
     views_3d,
 )
 from common.skeleton import Skeleton
 
-__all__ = ["camera_azimuth", "draw_2d", "draw_3d", "draw_view", "plot_curves", "save_animation", "to_z_up"]
+if TYPE_CHECKING:  # matplotlib takes most of a second to import, so functions that draw import it themselves
+    from matplotlib.axes import Axes
 
 # Okabe and Ito's colours, which colour-blind readers tell apart too
 COLOURS = {"left": "#0072b2", "right": "#d55e00", "centre": "#404040"}
@@ -80,7 +73,7 @@ def save_animation(
         width: of the picture, in pixels.
         place: "root" holds the root still, over a floor at the lowest joint of the sequence; "floor" stands the lowest
             joint of every frame on the floor; "world" keeps the motion as it is.
-        azimuth: degrees, where the view of the 3D panels begins (`camera_azimuth`: as a camera sees it).
+        azimuth: degrees, where the view of the 3D panels begins (`scene.camera_azimuth`: as a camera sees it).
         elevation: degrees above the floor.
         turn: of the view around the vertical, degrees per second.
 
@@ -102,7 +95,7 @@ def save_animation(
     return path
 
 
-def draw_2d(axes: Axes, keypoints, skeleton: Skeleton, keep_limits: bool = False) -> None:
+def draw_2d(axes: "Axes", keypoints, skeleton: Skeleton, keep_limits: bool = False) -> None:
     """Draw keypoints (J, 2), pixels, y down, on the given axes.
 
     `keep_limits` leaves the limits of the axes as they are, to draw over an image or over other keypoints.
@@ -111,13 +104,13 @@ def draw_2d(axes: Axes, keypoints, skeleton: Skeleton, keep_limits: bool = False
     _Artists(axes, view_2d(keypoints, skeleton), keep_limits=keep_limits).show(0)
 
 
-def draw_3d(axes: Axes, pose, skeleton: Skeleton, azimuth: float = 0.0, elevation: float = ELEVATION) -> None:
+def draw_3d(axes: "Axes", pose, skeleton: Skeleton, azimuth: float = 0.0, elevation: float = ELEVATION) -> None:
     """Draw a z-up pose (J, 3) and its floor on the given axes (plain ones, not mplot3d's), as `turntable` sees it."""
     pose = check_points("pose", as_array(pose)[None], skeleton, (3,))
     _Artists(axes, *views_3d([pose], [skeleton], np.array([azimuth]), elevation)).show(0)
 
 
-def draw_view(axes: Axes, view: View, frame: int = 0) -> None:
+def draw_view(axes: "Axes", view: View, frame: int = 0) -> None:
     """Draw one frame of a view (`scene.view_2d`, `scene.views_3d`: several in one scale) on the given axes."""
     _Artists(axes, view).show(frame)
 
@@ -128,7 +121,10 @@ def draw_view(axes: Axes, view: View, frame: int = 0) -> None:
 class _Artists:
     """The artists of one view on its axes; `show(t)` moves them to frame t."""
 
-    def __init__(self, axes: Axes, view: View, animated: bool = False, keep_limits: bool = False):
+    def __init__(self, axes: "Axes", view: View, animated: bool = False, keep_limits: bool = False):
+        from matplotlib.collections import LineCollection
+        from matplotlib.lines import Line2D
+
         self.view = view
         box = axes.get_window_extent()
         if not keep_limits:
@@ -166,7 +162,7 @@ class _Artists:
             dots.set_data(*joints[self.members[side]].T)
 
 
-def _set_limits(axes: Axes, bounds: np.ndarray, ratio: float) -> None:
+def _set_limits(axes: "Axes", bounds: np.ndarray, ratio: float) -> None:
     """Equal axes without ticks that show `bounds` (2, 2) in the middle of a box of the given height / width."""
     centre, half = bounds.mean(0), (bounds[1] - bounds[0]) / 2  # half[1] < 0 where y points down
     size = max(half[0], abs(half[1]) / ratio)
@@ -182,11 +178,14 @@ class _Page:
     """A figure measured in pixels from its upper left corner; `font` is the size of its letters."""
 
     def __init__(self, width: int, height: int, font: float):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
         self.width, self.height, self.font = width, height, font
         self.figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=PAPER)
         self.canvas = FigureCanvasAgg(self.figure)
 
-    def axes(self, x: float, y: float, width: float, height: float) -> Axes:
+    def axes(self, x: float, y: float, width: float, height: float) -> "Axes":
         box = (x / self.width, 1 - (y + height) / self.height, width / self.width, height / self.height)
         axes = self.figure.add_axes(box, facecolor="none")
         axes.spines[:].set_color(GRID)
@@ -214,6 +213,8 @@ class _Page:
 
     def legend(self, views: Sequence[View]) -> None:
         """The sides' colours and the floor's measure, along the lower edge."""
+        from matplotlib.lines import Line2D
+
         lines = [Line2D([], [], color=colour, linewidth=3.5 * POINT) for colour in COLOURS.values()]
         labels = list(COLOURS)
         spacing = next((view.spacing for view in views if view.spacing), None)
@@ -307,7 +308,7 @@ def _palette() -> Image.Image:
     """
     pairs = [*product((PAPER, FLOOR), (*COLOURS.values(), INK, GRID, SHADOW)), *combinations(COLOURS.values(), 2)]
     ramps = []
-    for start, end in ((255 * np.array(to_rgb(a)), 255 * np.array(to_rgb(b))) for a, b in pairs):
+    for start, end in ((np.array(ImageColor.getrgb(a)), np.array(ImageColor.getrgb(b))) for a, b in pairs):
         ramps.append(np.linspace(start, end, 2 + int(np.abs(end - start).max() / 12)))
     image = Image.new("P", (1, 1))
     image.putpalette(np.unique(np.concatenate(ramps).round().astype(np.uint8), axis=0).tobytes())
@@ -362,6 +363,9 @@ def plot_curves(
     log_scale: bool = False,
 ) -> Path:
     """Write learning curves {name: (steps, values)} as `.png`, `.pdf` or `.svg`; values that are not finite: gaps."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
     path = Path(path)
     if path.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise InputError(f"cannot write {path}: unknown format {path.suffix!r}; use .png, .pdf or .svg")

@@ -4,19 +4,16 @@ Poses are in the crop camera's frame (x right, y down, z forward), root-relative
 over a level floor. Matplotlib's Agg canvas; only `show_viewer`, which needs a display, imports pyplot.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.widgets import Button, Slider
 from PIL import Image
 from torch import Tensor
 
@@ -28,6 +25,11 @@ from common.errors import InputError
 from common.files import atomic_path
 from common.scene import to_z_up, views_3d
 from common.skeleton import H36M_17
+
+if TYPE_CHECKING:  # matplotlib takes most of a second to import, so functions that draw import it themselves
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.widgets import Button, Slider
 
 PANEL = 200  # pixels
 ELEVATION = 10.0  # degrees
@@ -83,6 +85,10 @@ def save_picture(path: str | Path, picture: Image.Image) -> Path:
 
 def _page(count: int, titles: Sequence[str], columns: int, legend: bool = True) -> tuple[Figure, list[list[Axes]]]:
     """A figure of `count` rows of square panels under their titles, and the colours' meaning below."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
     head, foot = 26, 26 if legend else 6
     width, height = columns * (PANEL + 6) + 6, head + foot + count * (PANEL + 6)
     figure = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor=PAPER)
@@ -126,6 +132,8 @@ def show_poses(panels: Sequence[Axes], poses: Sequence[np.ndarray]) -> None:
 
 def save_label_curve(path: str | Path, fractions: Sequence[float], curves: dict[str, list[float]], mean: float) -> Path:
     """Write N-MPJPE over the part of the labels, a line for each method; mean: of the mean pose, a dashed line."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7.2, 4.2), dpi=125, layout="constrained")
     axes = figure.add_subplot()
     percent = [100 * fraction for fraction in fractions]
@@ -217,6 +225,8 @@ def make_viewer(figure: Figure, count: int, look: Callable[[int, float], tuple[n
         count: of the images.
         look: image number, yaw in radians -> the input (S, S, 3) uint8, and what is seen, T = 1.
     """
+    from matplotlib.widgets import Button, Slider
+
     titles = ("input", "synthesised", "predicted pose", "true pose")
     panels = [figure.add_axes((0.01 + 0.2475 * k, 0.2, 0.2375, 0.7)) for k in range(4)]
     slider = Slider(figure.add_axes((0.1, 0.06, 0.55, 0.06)), "yaw", -2 * np.pi, 2 * np.pi, valinit=0.0)

@@ -21,6 +21,7 @@ from common.h36m import TEST_LIST, TRAIN_LIST
 from common.options import Parser, number
 from common.pose_set import PoseSet, Sequence
 from common.running import Run
+from common.scene import camera_azimuth, to_z_up
 
 PROTOCOL = "ITES protocol (scale from the truth, better of the two depth mirrors per pose)"
 PLAIN = (
@@ -362,10 +363,10 @@ def draw_sequences(predict: Predict, split: ScaledSplit, args: Any, folder: Path
         path = folder / f"{name}_{sequence.subject}_{action}_camera{sequence.view}.gif"
         draw.save_animation(
             path,
-            [pose_set.keypoints[rows].cpu(), *(draw.to_z_up(p.cpu(), orientation) for p in (aligned, target))],
+            [pose_set.keypoints[rows].cpu(), *(to_z_up(p.cpu(), orientation) for p in (aligned, target))],
             [f"2D input ({args.keypoints})", f"{name} (aligned)", f"truth: {sequence.subject} {sequence.action}"],
             pose_set.skeleton, fps=RECORDED_FPS / args.downsample / step, errors=np.asarray(errors.cpu()),
-            metric="ITES MPJPE", azimuth=draw.camera_azimuth(orientation),
+            metric="ITES MPJPE", azimuth=camera_azimuth(orientation),
         )  # fmt: skip
         files.append(path)
     return files

@@ -3,22 +3,24 @@
 Frames: poses are camera-frame metres (x right, y down, z forward), keypoints screen-normalised (y down).
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
 
-from common.draw import COLOURS, DPI, GRID, INK, PAPER, draw_view, to_z_up
+from common.draw import COLOURS, DPI, GRID, INK, PAPER, draw_view
 from common.errors import InputError
 from common.files import atomic_path
-from common.scene import View, as_array, check_points, view_2d, views_3d
+from common.scene import View, as_array, check_points, to_z_up, view_2d, views_3d
 from common.skeleton import H36M_16, Skeleton
+
+if TYPE_CHECKING:  # matplotlib takes most of a second to import, so functions that draw import it themselves
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 STAGES = ("original", "bone angle", "bone length", "rigid motion")
 ROWS = ("2D on the screen\n(screen units)", "3D as the camera\nsees it", "3D from the side,\ncamera to the left")
@@ -80,6 +82,9 @@ def _screen_views(keypoints: list[np.ndarray], skeleton: Skeleton) -> list[View]
 
 def _figure(names: list[str], rows: tuple[list[View], ...]) -> Figure:
     """All panels on one page, measured in pixels from the upper left corner."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     width, height = LEFT + len(names) * (PANEL + GAP), TOP + len(rows) * (PANEL + GAP) + BOTTOM
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=PAPER)
     FigureCanvasAgg(figure)
@@ -103,6 +108,8 @@ def _figure(names: list[str], rows: tuple[list[View], ...]) -> Figure:
 
 def _show_screen(axes: Axes, first: bool) -> None:
     """The screen's edge, and its units along the first panel."""
+    from matplotlib.patches import Rectangle
+
     axes.add_patch(Rectangle((-1, -1), 2, 2, fill=False, edgecolor=GRID, linewidth=1.2, linestyle="--", zorder=0))
     axes.spines[:].set_color(GRID)
     ticks = (-1, 0, 1)
@@ -111,6 +118,8 @@ def _show_screen(axes: Axes, first: bool) -> None:
 
 
 def _legend(figure: Figure, spacing: float | None) -> None:
+    from matplotlib.lines import Line2D
+
     lines = [Line2D([], [], color=colour, linewidth=3) for colour in COLOURS.values()]
     lines += [Line2D([], [], color=GRID, linewidth=1.2, linestyle="--"), Line2D([], [], color=GRID, linewidth=1.2)]
     labels = [*COLOURS, "edge of the screen (\u00b11)", f"floor grid {spacing:g} m"]

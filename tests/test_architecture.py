@@ -80,3 +80,14 @@ def test_the_library_neither_prints_nor_star_imports(package):
         for node in ast.walk(ast.parse(path.read_text())):
             assert not (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"), path
             assert not (isinstance(node, ast.ImportFrom) and node.names[0].name == "*"), path
+
+
+def test_matplotlib_is_imported_where_something_is_drawn():
+    """It takes most of a second, which a script that has only a wrong option to name should not."""
+    for path in [*ROOT.glob("*.py"), *ROOT.glob("common/*.py"), *ROOT.glob("models/*.py")]:
+        if path.stem == "summary_chart":  # of run_summary.py, which always draws
+            continue
+        for node in ast.parse(path.read_text()).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not [name for name in names if name.split(".")[0] == "matplotlib"], path

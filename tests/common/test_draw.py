@@ -76,7 +76,7 @@ def on_axes(paint) -> np.ndarray:
 
 def test_level_camera_pose_stands_upright():
     head_in_camera = np.array((0.1, -0.7, 0.3))  # right, above, behind
-    np.testing.assert_allclose(draw.to_z_up(head_in_camera), (0.1, 0.3, 0.7))
+    np.testing.assert_allclose(scene.to_z_up(head_in_camera), (0.1, 0.3, 0.7))
 
 
 @pytest.mark.parametrize("view", range(4))
@@ -85,10 +85,10 @@ def test_orientation_gives_the_world_vertical_and_the_cameras_azimuth(view):
     orientation, translation = torch.tensor(camera.orientation), torch.tensor(camera.translation)
     world = torch.from_numpy(walking()).float()
     seen = world_to_camera(world, orientation, translation)
-    relative = draw.to_z_up(seen - seen[:, :1], orientation)
+    relative = scene.to_z_up(seen - seen[:, :1], orientation)
     np.testing.assert_allclose(relative, world - world[:, :1], atol=1e-5)
     # the turntable at the camera's azimuth sees left and right where the camera does
-    screen, _ = scene.turntable(relative, draw.camera_azimuth(orientation), elevation=0.0, distance=1e6)
+    screen, _ = scene.turntable(relative, scene.camera_azimuth(orientation), elevation=0.0, distance=1e6)
     np.testing.assert_allclose(screen[..., 0], (seen - seen[:, :1])[..., 0], atol=0.08)  # these cameras roll a little
 
 
