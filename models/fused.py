@@ -1,11 +1,10 @@
-"""Bias, batch norm, ReLU, dropout and shortcut in one go: what stands between the matrix products of the lifters.
+"""Batch norm, ReLU and dropout in one go: what stands between the matrix products of the lifters.
 
 `y = norm_relu_dropout(x, norm, p, training)` replaces `F.dropout(F.relu(norm(x)), p, training)` for x of shape (N, C),
-channels last, with `norm` an `nn.BatchNorm1d`; a bias before it and a shortcut after it are taken along. Bring other
-layouts to rows first: a feature map (B, T, C) is `x.flatten(0, 1)`, or `x.view(-1, C)`. On the CPU a training step goes
-over memory as little as it can; on CUDA, under autocast, in evaluation, and with any other norm
-(`common.batch_norm.SyncBatchNorm`) it is torch's own operations. Both draw from torch's default generator, but not the
-same numbers.
+channels last, with `norm` an `nn.BatchNorm1d`. Bring other layouts to rows first: a feature map (B, T, C) is
+`x.flatten(0, 1)`, or `x.view(-1, C)`. On the CPU a training step goes over memory as little as it can; on CUDA, under
+autocast, in evaluation, and with any other norm (`common.batch_norm.SyncBatchNorm`) it is torch's own operations. Both
+draw from torch's default generator, but not the same numbers.
 
 How the fast form works. Rows are taken in blocks that stay in the cache for a chain of operations. Dropout's random
 numbers are as few bits as the rate needs (two for a rate of 1/4). Neither the norm's result nor the mask is kept for
@@ -19,12 +18,8 @@ from torch.nn import functional as F
 BLOCK = 1 << 18  # numbers handled at once: few enough for the caches, enough to be worth starting an operation
 
 
-def norm_relu_dropout(
-    x: Tensor, norm: nn.Module, p: float, training: bool, shortcut: Tensor | None = None, bias: Tensor | None = None
-) -> Tensor:
-    """x: (N, C) -> (N, C) = dropout(relu(norm(x + bias)), p) + shortcut, the last two if given, (C,) and (N, C).
-
-    In training the norm takes the bias out again: only its running mean gets it, and the gradient is zero.
+def norm_relu_dropout(x: Tensor, norm: nn.Module, p: float, training: bool) -> Tensor:
+    """x: (N, C) -> (N, C) = dropout(relu(norm(x)), p).
 
     norm: batch norm over C channels; its running statistics move in training as they always do; p: share of zeros that
     dropout makes in training, the rest being scaled by 1 / (1 - p); training: whether dropout and norm are training.
@@ -33,15 +28,12 @@ def norm_relu_dropout(
     if _is_fast(x, norm) and training and norm.training and len(x) > 1 and p < 1:
         norm.num_batches_tracked.add_(1)
         return _NormReluDropout.apply(
-            x, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.momentum, norm.eps, p, shortcut, bias
+            x, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.momentum, norm.eps, p
         )
     if _is_fast(x, norm) and not (training or norm.training or torch.is_grad_enabled()):
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt_()
-        mean = norm.running_mean if bias is None else norm.running_mean - bias
-        y = torch.addcmul(torch.addcmul(norm.bias, mean, scale, value=-1), x, scale).clamp_min_(0)
-        return y if shortcut is None else y.add_(shortcut)
-    y = F.dropout(F.relu(norm(x if bias is None else x + bias), inplace=True), p, training)
-    return y if shortcut is None else shortcut + y
+        return torch.addcmul(torch.addcmul(norm.bias, norm.running_mean, scale, value=-1), x, scale).clamp_min_(0)
+    return F.dropout(F.relu(norm(x), inplace=True), p, training)
 
 
 def _is_fast(x: Tensor, norm: nn.Module) -> bool:
@@ -64,11 +56,9 @@ class _NormReluDropout(torch.autograd.Function):
     """The fast form."""
 
     @staticmethod
-    def forward(ctx, x, weight, bias, running_mean, running_var, momentum, eps, p, shortcut, added):
-        """All as in `norm_relu_dropout`, added its bias; running_mean and running_var move."""
+    def forward(ctx, x, weight, bias, running_mean, running_var, momentum, eps, p):
+        """All as in `norm_relu_dropout`; running_mean and running_var move."""
         mean, variance = torch.batch_norm_update_stats(x, running_mean, running_var, momentum)
-        if added is not None:
-            running_mean.add_(added, alpha=momentum)
         inverse = (variance + eps).rsqrt_()
         bits, dropped = dropout_code(p)
         factor = 1 / (1 - dropped / 2**bits)  # of what dropout keeps; it may as well come before the ReLU
@@ -76,25 +66,20 @@ class _NormReluDropout(torch.autograd.Function):
         shift = torch.addcmul(bias * factor, mean, scale, value=-1)
         rows = block_rows(x)
         y = torch.empty_like(x)
-        total = y if shortcut is None else torch.empty_like(x)
-        shortcuts = total if shortcut is None else shortcut
         drawn = x.new_empty(rows * x.shape[1] + 64)
-        blocks = zip(*(tensor.split(rows) for tensor in (x, y, shortcuts, total)), strict=True)
-        for x_block, y_block, shortcut_block, total_block in blocks:
+        for x_block, y_block in zip(x.split(rows), y.split(rows), strict=True):
             torch.addcmul(shift, x_block, scale, out=y_block).clamp_min_(0)
             if dropped:
                 values = draw_fields(drawn, y_block.numel(), bits).view_as(y_block)
                 keep_above(y_block, values, dropped - 0.5, out=y_block)
-            if shortcut is not None:
-                torch.add(y_block, shortcut_block, out=total_block)
         ctx.save_for_backward(x, y, mean, inverse, scale)
         ctx.factor = factor
-        return total
+        return y
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
-        """The gradients of x, weight, bias, shortcut and what was added."""
+        """The gradients of x, weight and bias."""
         x, y, mean, inverse, scale = ctx.saved_tensors
         gradient = gradient.contiguous()
         rows = block_rows(x)
@@ -114,9 +99,7 @@ class _NormReluDropout(torch.autograd.Function):
         for x_block, out in zip(parts[1], parts[3], strict=True):
             rest = torch.addcmul(offset, x_block, slope, out=product[: len(out)])
             torch.addcmul(rest, out, scale, out=out)
-        of_shortcut = gradient if ctx.needs_input_grad[8] else None
-        of_added = torch.zeros_like(scale) if ctx.needs_input_grad[9] else None
-        return passed, moment * inverse * ctx.factor, total * ctx.factor, *(None,) * 5, of_shortcut, of_added
+        return passed, moment * inverse * ctx.factor, total * ctx.factor, None, None, None, None, None
 
 
 def block_rows(x: Tensor) -> int:

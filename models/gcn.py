@@ -21,16 +21,9 @@ class GraphLayer(nn.Module):
         self.bn = nn.BatchNorm1d(out_features)
         self.dropout = float(dropout)
 
-    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
-        """shortcut: (J, B, out), added at the end."""
-        return self.activate(self.gconv.without_bias(x)[0], shortcut)
-
-    def activate(self, y: Tensor, shortcut: Tensor | None = None) -> Tensor:
-        """What follows the convolution's products, y: (J, B, out)."""
-        if shortcut is not None:
-            shortcut = shortcut.flatten(0, 1)
-        rows = norm_relu_dropout(y.flatten(0, 1), self.bn, self.dropout, self.training, shortcut, self.gconv.bias)
-        return rows.view_as(y)
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.gconv(x)
+        return norm_relu_dropout(y.flatten(0, 1), self.bn, self.dropout, self.training).view_as(y)
 
 
 class ResidualGraphBlock(nn.Module):
@@ -42,8 +35,7 @@ class ResidualGraphBlock(nn.Module):
         self.gconv2 = GraphLayer(channels, channels, edges, dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        y, x = self.gconv1.gconv.without_bias(x)
-        return self.gconv2(self.gconv1.activate(y), shortcut=x)
+        return x + self.gconv2(self.gconv1(x))
 
 
 class GCN(nn.Module):

@@ -58,63 +58,47 @@ class SemanticGraphConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (J, B, in) -> (J, B, out)."""
-        return self._convolve(x, self.bias)[0]
-
-    def without_bias(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x: (J, B, in) -> `self(x) - bias`, and x for a shortcut around it, whose gradient is then added inside the
-        convolution's products.
-        """
-        return self._convolve(x, None)
-
-    def _convolve(self, x: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
         own, neighbours = self.split_attention()
         # Mixing nodes and mixing channels commute: nodes are mixed where there are fewer channels.
         inside, outside = self.W.shape[1:]
         if inside < outside:
             # Each node's own weight goes into its copy of W[0], which is far smaller than x.
             mixed = mix_nodes(neighbours, x) @ self.W[1]
-            y = torch.baddbmm(mixed, x, own[:, None, None] * self.W[0])
-        elif inside > outside or torch.is_autocast_enabled(x.device.type) or torch.compiler.is_compiling():
+            return torch.baddbmm(mixed, x, own[:, None, None] * self.W[0]) + self.bias
+        if inside > outside or torch.is_autocast_enabled(x.device.type) or torch.compiler.is_compiling():
             of_own, of_neighbours = (x @ torch.cat((self.W[0], self.W[1]), 1)).chunk(2, 2)
-            y = mix_nodes(neighbours, of_neighbours) + own[:, None, None] * of_own
-        else:
-            return _GraphProducts.apply(x, self.W, own, neighbours, bias)
-        return y if bias is None else y + bias, x
+            return mix_nodes(neighbours, of_neighbours) + own[:, None, None] * of_own + self.bias
+        return _GraphProducts.apply(x, self.W, own, neighbours, self.bias)
 
 
 class _GraphProducts(torch.autograd.Function):
     """own x W[0] + neighbours x W[1] + bias for x: (J, B, C), own: (J,), neighbours: (J, J), with sums made inside the
-    matrix products, on the way back too; and x itself.
+    matrix products, on the way back too.
     """
 
     @staticmethod
     def forward(ctx, x, W, own, neighbours, bias):
-        y = None if bias is None else bias.expand_as(x).contiguous()
-        y, of_neighbours = add_products(y, x, W, own, neighbours)
+        y = bias.expand_as(x).contiguous()
+        of_neighbours = add_products(y, x, W, own, neighbours)
         ctx.save_for_backward(x, W, own, neighbours, of_neighbours)
-        ctx.set_materialize_grads(False)
-        return y, x.view_as(x)
+        return y
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient, d_x):
+    def backward(ctx, gradient):
         """The gradients of all five."""
-        d_bias = gradient.sum((0, 1)) if ctx.needs_input_grad[4] else None
-        return *backward_products(gradient, *ctx.saved_tensors, d_x), d_bias
+        return backward_products(gradient, *ctx.saved_tensors)
 
 
-def add_products(y: Tensor | None, x: Tensor, W: Tensor, own: Tensor, neighbours: Tensor) -> tuple[Tensor, Tensor]:
-    """-> own x W[0] + neighbours x W[1] + y, into y: (J, B, C) if given; and x W[1], which the way back needs.
+def add_products(y: Tensor, x: Tensor, W: Tensor, own: Tensor, neighbours: Tensor) -> Tensor:
+    """Adds own x W[0] + neighbours x W[1] to y: (J, B, C), in place -> x W[1], which the way back needs.
 
     x: (J, B, C), W: (2, C, C), own: (J,), neighbours: (J, J).
     """
     of_neighbours = x @ W[1]
-    if y is None:
-        y = mix_nodes(neighbours, of_neighbours)
-    else:
-        rows = y.flatten(1)
-        torch.addmm(rows, neighbours, of_neighbours.flatten(1), out=rows)
-    return torch.baddbmm(y, x, own[:, None, None] * W[0], out=y), of_neighbours
+    torch.addmm(y.flatten(1), neighbours, of_neighbours.flatten(1), out=y.flatten(1))
+    torch.baddbmm(y, x, own[:, None, None] * W[0], out=y)
+    return of_neighbours
 
 
 def backward_products(
@@ -124,16 +108,16 @@ def backward_products(
     own: Tensor,
     neighbours: Tensor,
     of_neighbours: Tensor,
-    d_x: Tensor | None = None,
+    shortcut: bool = False,
 ) -> tuple[Tensor, ...]:
-    """The gradients of x, W, own and neighbours, from the sum's: (J, B, C).
+    """The gradients of x, W, own, neighbours and bias, from the sum's: (J, B, C).
 
-    d_x: (J, B, C), of x from elsewhere, to be added to.
+    shortcut: whether x itself is in the sum, too.
     """
     gradient = gradient.contiguous()
     d_of_neighbours = mix_nodes(neighbours.t(), gradient)
     turned = (own[:, None, None] * W[0]).transpose(1, 2)
-    d_x = torch.bmm(gradient, turned) if d_x is None else torch.baddbmm(d_x, gradient, turned)
+    d_x = torch.baddbmm(gradient, gradient, turned) if shortcut else torch.bmm(gradient, turned)
     rows = d_x.flatten(0, 1)
     torch.addmm(rows, d_of_neighbours.flatten(0, 1), W[1].t(), out=rows)
     d_W = torch.empty_like(W)
@@ -142,7 +126,7 @@ def backward_products(
     torch.mm(x.flatten(0, 1).t(), d_of_neighbours.flatten(0, 1), out=d_W[1])
     d_own = each.flatten(1) @ W[0].flatten()
     d_neighbours = gradient.flatten(1) @ of_neighbours.flatten(1).t()
-    return d_x, d_W, d_own, d_neighbours
+    return d_x, d_W, d_own, d_neighbours, gradient.sum((0, 1))
 
 
 def mix_nodes(weights: Tensor, x: Tensor) -> Tensor:

@@ -41,7 +41,8 @@ class _Products(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, W, own, neighbours, bias, query, keys_values):
-        y, of_neighbours = add_products(x + bias, x, W, own, neighbours)
+        y = x + bias
+        of_neighbours = add_products(y, x, W, own, neighbours)
         first, second = pairs_of(x @ keys_values.t())
         pooled = torch.maximum(first, second)
         second_is_more = torch.sub(second, first, out=second)  # by so much
@@ -53,7 +54,7 @@ class _Products(torch.autograd.Function):
     def backward(ctx, d_y, d_query, d_pooled):
         """The gradients of all seven."""
         x, W, own, neighbours, of_neighbours, query, keys_values, second_is_more = ctx.saved_tensors
-        d_x, *of_convolution = backward_products(d_y, x, W, own, neighbours, of_neighbours, d_y)
+        d_x, *of_convolution = backward_products(d_y, x, W, own, neighbours, of_neighbours, shortcut=True)
         torch.addr(d_x.flatten(0, 1), d_query.flatten(), query, out=d_x.flatten(0, 1))
 
         paired = d_x[: 2 * len(d_pooled)].flatten(0, 1)
@@ -62,4 +63,4 @@ class _Products(torch.autograd.Function):
         torch.addmm(paired, of_pairs, keys_values, out=paired)
 
         rows = x.flatten(0, 1)
-        return d_x, *of_convolution, d_y.sum((0, 1)), d_query.flatten() @ rows, of_pairs.t() @ rows[: len(of_pairs)]
+        return d_x, *of_convolution, d_query.flatten() @ rows, of_pairs.t() @ rows[: len(of_pairs)]

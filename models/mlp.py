@@ -22,7 +22,7 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = norm_relu_dropout(self.w1(x), self.batch_norm1, self.dropout, self.training)
-        return norm_relu_dropout(self.w2(y), self.batch_norm2, self.dropout, self.training, shortcut=x)
+        return x + norm_relu_dropout(self.w2(y), self.batch_norm2, self.dropout, self.training)
 
 
 class MLP(nn.Module):

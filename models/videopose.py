@@ -111,18 +111,16 @@ class VideoPose(nn.Module):
             seen = width - 1 if self.causal else width // 2  # the frame of the window that goes on as it is
             y = self._layer(taps(x, width, step), self.layers_conv[2 * i], self.layers_bn[2 * i])
             kept = x[:, seen::width] if strided else x[:, seen * dilation :][:, : y.shape[1]]
-            x = self._layer(y, self.layers_conv[2 * i + 1], self.layers_bn[2 * i + 1], shortcut=kept)
+            x = kept + self._layer(y, self.layers_conv[2 * i + 1], self.layers_bn[2 * i + 1])
             dilation *= width
         x = full_precision(x)
         with no_autocast(x):
             return root_first(F.linear(x, self.shrink.weight.squeeze(2), self.shrink.bias))
 
-    def _layer(self, x: Tensor, conv: nn.Conv1d, norm: nn.Module, shortcut: Tensor | None = None) -> Tensor:
-        """x: (B, T, width * in) -> (B, T, out), plus shortcut: (B, T, out) if given."""
+    def _layer(self, x: Tensor, conv: nn.Conv1d, norm: nn.Module) -> Tensor:
+        """x: (B, T, width * in) -> (B, T, out)."""
         y = F.linear(x, conv.weight.transpose(1, 2).flatten(1))
-        if shortcut is not None:
-            shortcut = shortcut.flatten(0, 1)
-        return norm_relu_dropout(y.flatten(0, 1), norm, self.dropout, self.training, shortcut).view_as(y)
+        return norm_relu_dropout(y.flatten(0, 1), norm, self.dropout, self.training).view_as(y)
 
 
 def taps(x: Tensor, width: int, dilation: int | None) -> Tensor:
