@@ -65,6 +65,7 @@ def main() -> None:
     parts = {"model_pos": lifter, "augmentor": augmentor, "disc_3d": disc_3d, "disc_2d": disc_2d, "pool_3d": pool_3d}
     parts |= {"pool_2d": pool_2d} | {f"adam_{name}": optimizer for name, optimizer in adam.items()}
     data = AugmentedData(train, length_templates(args.bone_lengths), run, args.batch_size)
+    ratios = torch.zeros(2, device=run.device)  # how much harder BA's and RT's poses should be; new every epoch
     shown_2d, shown_3d = train.keypoints[:4].clone(), train.poses[:4].clone()  # one pose, for a picture
 
     saved = poseaug.resume(args, run, parts, folder) if args.resume else {"epoch": 0, "row": None, "best": {}}
@@ -90,14 +91,14 @@ def main() -> None:
         loss = args.gloss_factord2d * terms.adversarial_2d + args.gloss_factord3d * terms.adversarial_3d
         loss = loss + args.gloss_factordiff * (angle + args.gloss_factorblr * length)
         ba = feedback_loss(
-            errors.ba, errors.original, hard_ratio(epoch, args.epochs, args.hardratio_ba_s, args.hardratio_ba),
+            errors.ba, errors.original, ratios[0],
             args.hardratio_std_ba, args.gloss_factorfeedback_ba, args.gloss_factordiv_ba,
         )  # fmt: skip
         rt = feedback_loss(
-            errors.rt, errors.original, hard_ratio(epoch, args.epochs, args.hardratio_rt_s, args.hardratio_rt),
+            errors.rt, errors.original, ratios[1],
             args.hardratio_std_rt, args.gloss_factorfeedback_rt, args.gloss_factordiv_rt,
         )  # fmt: skip
-        if epoch > args.warmup:
+        if warmed_up:
             loss = loss + ba.loss + rt.loss
         adam["augmentor"].zero_grad()
         (loss * run.weight(mine, index)).backward()
@@ -138,7 +139,7 @@ def main() -> None:
         clip_and_step("lifter")
         return loss.detach().view(1)
 
-    augmentor_step = run.accelerate(augmentor_step, adam["augmentor"], key=lambda: (epoch,))
+    augmentor_step = run.accelerate(augmentor_step, adam["augmentor"], key=lambda: (warmed_up,))
     discriminator_step = run.accelerate(discriminator_step, adam["disc_3d"], adam["disc_2d"])
     lifter_step = run.accelerate(lifter_step, adam["lifter"])
 
@@ -210,11 +211,14 @@ def main() -> None:
         began = time.perf_counter()
         for name, optimizer in adam.items():
             optimizer.param_groups[0]["lr"] = rates[name] * decay_factor(epoch - 1, args.epochs, args.decay_epoch)
+        warmed_up = epoch > args.warmup
+        ba_ratio = hard_ratio(epoch, args.epochs, args.hardratio_ba_s, args.hardratio_ba)
+        ratios.copy_(torch.tensor((ba_ratio, hard_ratio(epoch, args.epochs, args.hardratio_rt_s, args.hardratio_rt))))
         data.swap_bone_lengths(epoch)
         means = train_augmentor()
         losses = {"gen_loss": means["train_G_iter/gen_loss"]}
         trained = time.perf_counter() - began
-        if epoch > args.warmup:
+        if warmed_up:
             made = data.made_rows()
             losses |= {"in_view": len(made) / count, "loss_made": train_lifter("made", made)}
             trained = time.perf_counter() - began
@@ -227,7 +231,7 @@ def main() -> None:
         if epoch > 1:  # a fresh augmentor starts far out
             poseaug.warn_of_collapse(epoch, means, args)
         if run.is_main:
-            scores = poseaug.row_text(row, test, cross) + " (warm-up: the start's)" * (epoch <= args.warmup)
+            scores = poseaug.row_text(row, test, cross) + " (warm-up: the start's)" * (not warmed_up)
             print(poseaug.epoch_line(epoch, time.perf_counter() - began, trained, losses, scores), flush=True)
         next_lr = args.lr_p * decay_factor(epoch, args.epochs, args.decay_epoch)
         text.row(row | {"epoch": epoch, "lr": next_lr})

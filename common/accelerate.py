@@ -6,6 +6,7 @@ everything in between (forward, backward, optimiser). To be captured it must not
 """
 
 import types
+import warnings
 from collections.abc import Callable, Hashable
 
 import torch
@@ -85,6 +86,8 @@ class CompiledStep:
     """`step` through torch.compile; what the compiler cannot do becomes an InputError."""
 
     def __init__(self, step: Step) -> None:
+        # What is cached here is a function of its arguments alone: tracing through the cache changes nothing.
+        warnings.filterwarnings("ignore", "Dynamo detected a call to a `functools.lru_cache`")
         self.step = torch.compile(step)
 
     def __call__(self, index: torch.Tensor) -> torch.Tensor:
