@@ -69,6 +69,7 @@ def main() -> None:
 
     saved = poseaug.resume(args, run, parts, folder) if args.resume else {}
     finished, first_step, partial, best = (saved.get(key) for key in ("epoch", "step", "losses", "best"))
+    folder = poseaug.claim(folder, args, run)
     log = RunLog(folder, args, resume=bool(args.resume))
     text = poseaug.TextLog(folder / "log.txt", args, COLUMNS, finished or 0, run.is_main)
     if run.is_main:

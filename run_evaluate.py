@@ -18,6 +18,8 @@ from common.options import bool_string, number
 def main() -> None:
     parser = lifter_options.parser(__doc__, training=False)
     unused = parser.add_argument_group("Accepted as the published commands have them; scoring does not depend on them")
+    lifter_options.add_training_data(unused)
+    lifter_options.add_run_folder(unused)
     unused.add_argument("--batch_size", type=number(int, 1), default=1024, help="of training")
     unused.add_argument("--epochs", type=number(int, 1), default=50, help="of training")
     unused.add_argument("--lr", type=number(float, 0), default=1e-3, help="of training")

@@ -20,6 +20,7 @@ from common import lifter_options, poseaug, running
 from common.augmented_data import AugmentedData
 from common.bones import length_templates
 from common.camera import project
+from common.poseaug_collapse import enough_in_view, warn_of_collapse
 from common.poseaug_pictures import save_stages
 from common.runlog import RunLog
 from models.augment_step import AUGMENTOR_TERMS, DISCRIMINATOR_TERMS, augment
@@ -65,11 +66,14 @@ def main() -> None:
     parts = {"model_pos": lifter, "augmentor": augmentor, "disc_3d": disc_3d, "disc_2d": disc_2d, "pool_3d": pool_3d}
     parts |= {"pool_2d": pool_2d} | {f"adam_{name}": optimizer for name, optimizer in adam.items()}
     data = AugmentedData(train, length_templates(args.bone_lengths), run, args.batch_size)
-    ratios = torch.zeros(2, device=run.device)  # how much harder BA's and RT's poses should be; new every epoch
+    ratios = torch.zeros(2, device=run.device)  # of this epoch: how much harder BA's and RT's poses should be
+    feedback_of_ba = (ratios[0], args.hardratio_std_ba, args.gloss_factorfeedback_ba, args.gloss_factordiv_ba)
+    feedback_of_rt = (ratios[1], args.hardratio_std_rt, args.gloss_factorfeedback_rt, args.gloss_factordiv_rt)
     shown_2d, shown_3d = train.keypoints[:4].clone(), train.poses[:4].clone()  # one pose, for a picture
 
     saved = poseaug.resume(args, run, parts, folder) if args.resume else {"epoch": 0, "row": None, "best": {}}
     finished, row, best = saved["epoch"], saved["row"], saved["best"]
+    folder = poseaug.claim(folder, args, run)
     log = RunLog(folder, args, resume=bool(args.resume))
     text = poseaug.TextLog(folder / "log.txt", args, COLUMNS, finished, run.is_main)
 
@@ -90,14 +94,8 @@ def main() -> None:
         angle, length = diff_loss(made.ba_diff, made.blr, args.ba_range_m, args.ba_range_w, args.blr_limit)
         loss = args.gloss_factord2d * terms.adversarial_2d + args.gloss_factord3d * terms.adversarial_3d
         loss = loss + args.gloss_factordiff * (angle + args.gloss_factorblr * length)
-        ba = feedback_loss(
-            errors.ba, errors.original, ratios[0],
-            args.hardratio_std_ba, args.gloss_factorfeedback_ba, args.gloss_factordiv_ba,
-        )  # fmt: skip
-        rt = feedback_loss(
-            errors.rt, errors.original, ratios[1],
-            args.hardratio_std_rt, args.gloss_factorfeedback_rt, args.gloss_factordiv_rt,
-        )  # fmt: skip
+        ba = feedback_loss(errors.ba, errors.original, *feedback_of_ba)
+        rt = feedback_loss(errors.rt, errors.original, *feedback_of_rt)
         if warmed_up:
             loss = loss + ba.loss + rt.loss
         adam["augmentor"].zero_grad()
@@ -161,10 +159,10 @@ def main() -> None:
                 scores.record(i, discriminator_step(torch.stack([order[here] for order in others], 1)), len(index))
                 disc_3d.requires_grad_(False), disc_2d.requires_grad_(False)
             if args.viz_every and iteration % args.viz_every == 0 and run.is_main:
-                picture = folder / "poseaug_viz" / f"epoch_{epoch:04d}_iter_{i:04d}.png"
-                save_stages(picture, shown_2d, shown_3d)
+                save_stages(folder / "poseaug_viz" / f"epoch_{epoch:04d}_iter_{i:04d}.png", shown_2d, shown_3d)
             stop_if_asked()
         lifter.requires_grad_(True)
+        log.scalars((epoch - 1) * steps, {"train_G_iter/lr_now": adam["augmentor"].param_groups[0]["lr"]})
         return losses.means() | scores.means()
 
     def train_lifter(name: str, rows: torch.Tensor) -> float:
@@ -178,7 +176,7 @@ def main() -> None:
 
     def stop_if_asked() -> None:
         if run.stop_requested:
-            run.leave(f"stopped in epoch {epoch}; it is begun again with: {running.resume_command(folder)}")
+            run.leave(f"stopped in epoch {epoch}; go on from what was saved last: {running.resume_command(folder)}")
 
     def save_best() -> None:
         """The lifter under its published names, where it is better than in any epoch before."""
@@ -202,6 +200,7 @@ def main() -> None:
     epoch = finished
     if row is None:
         row = score("_real")
+        log.scalars(0, poseaug.published_tags(row, "_fake"))  # the same lifter still
         save_best()
         log.epoch(0, row)
         save_all()
@@ -220,7 +219,9 @@ def main() -> None:
         trained = time.perf_counter() - began
         if warmed_up:
             made = data.made_rows()
-            losses |= {"in_view": len(made) / count, "loss_made": train_lifter("made", made)}
+            losses["in_view"] = len(made) / count
+            if enough_in_view(epoch, len(made), run):
+                losses["loss_made"] = train_lifter("made", made)
             trained = time.perf_counter() - began
             score("_fake")
             scored = time.perf_counter()
@@ -229,7 +230,7 @@ def main() -> None:
             row = score("_real")
             save_best()
         if epoch > 1:  # a fresh augmentor starts far out
-            poseaug.warn_of_collapse(epoch, means, args)
+            warn_of_collapse(epoch, means, args)
         if run.is_main:
             scores = poseaug.row_text(row, test, cross) + " (warm-up: the start's)" * (not warmed_up)
             print(poseaug.epoch_line(epoch, time.perf_counter() - began, trained, losses, scores), flush=True)

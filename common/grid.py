@@ -190,7 +190,10 @@ def pair_states(
     A PoseAug run counts only where it began from a baseline run of this cell. A finished baseline whose checkpoint is
     gone is run again, unless the PoseAug run is finished, too.
     """
-    baselines = [run for run in baselines if run.kind == "baseline" and _belongs(run, plain)]
+    baselines = [
+        run for run in baselines
+        if run.kind == "baseline" and _belongs(run, plain) and run.options.get("pretrain") in (None, False)
+    ]  # fmt: skip
     files = {_same_file(run.folder / BEST): run.folder / BEST for run in baselines if run.finished}
     poseaugs = [
         run for run in poseaugs

@@ -6,6 +6,7 @@ from typing import Any
 
 from common.h36m import TEST_LIST, TRAIN_LIST
 from common.options import Parser, bool_string, number
+from common.script import world
 
 log = logging.getLogger(__name__)
 
@@ -35,19 +36,13 @@ def parser(description: str, training: bool = True) -> Parser:
     data.add_argument(
         "--cross_data", default="auto", metavar="NAME",
         help="set of other people and cameras to score on: 3dhp, synthetic (made on first use), a file laid out as "
-        "test_3dhp.npz, none; auto: 3dhp where its file is there, and synthetic's own twin for --dataset synthetic",
+        "test_3dhp.npz, none; auto: synthetic for --dataset synthetic, else 3dhp where its file is there",
     )  # fmt: skip
-    data.add_argument("--subjects-train", default=TRAIN_LIST, metavar="LIST", help="training subjects")
     data.add_argument("--subjects-test", default=TEST_LIST, metavar="LIST", help="test subjects")
     data.add_argument("--actions", default="*", metavar="LIST", help="actions by their exact names, * for all")
     data.add_argument("--downsample", type=number(int, 1), default=1, help="use every n-th frame")
-    data.add_argument(
-        "--s1only", type=bool_string, default=False, metavar="BOOL", help="train on subject S1 only"
-    )  # fmt: skip
-    data.add_argument(
-        "--num_workers", type=number(int, 0), default=2,
-        help="accepted as published; nothing to do, since the data lies on the device",
-    )  # fmt: skip
+    if training:
+        add_training_data(data)
 
     lifter = parser.add_argument_group("Lifter")
     lifter.add_argument("--posenet_name", default="videopose", choices=LIFTERS, help="network from 2D to 3D")
@@ -65,17 +60,33 @@ def parser(description: str, training: bool = True) -> Parser:
     )
 
     files = parser.add_argument_group("Files")
-    files.add_argument(
-        "--checkpoint", type=Path, default=Path("checkpoint/debug"), metavar="DIR",
-        help="runs go to DIR/LIFTER/KEYPOINTS/TIME_NOTE",
-    )  # fmt: skip
-    files.add_argument("--note", default="debug", help="name of the run")
+    if training:
+        add_run_folder(files)
     files.add_argument(
         "--evaluate", default="", metavar="FILE",
         help="refused here: run_evaluate.py scores checkpoints" if training else "checkpoint to score",
     )  # fmt: skip
     parser.add_run_options("--random_seed", "--seed")
     return parser
+
+
+def add_training_data(group: Any) -> None:
+    """The options of the data that is trained on."""
+    group.add_argument("--subjects-train", default=TRAIN_LIST, metavar="LIST", help="training subjects")
+    group.add_argument("--s1only", type=bool_string, default=False, metavar="BOOL", help="train on subject S1 only")
+    group.add_argument(
+        "--num_workers", type=number(int, 0), default=2,
+        help="accepted as published; nothing to do, since the data lies on the device",
+    )  # fmt: skip
+
+
+def add_run_folder(group: Any) -> None:
+    """The options that name a run's folder."""
+    group.add_argument(
+        "--checkpoint", type=Path, default=Path("checkpoint/debug"), metavar="DIR",
+        help="runs go to DIR/LIFTER/KEYPOINTS/TIME_NOTE",
+    )  # fmt: skip
+    group.add_argument("--note", default="debug", help="name of the run")
 
 
 def add_training_options(parser: Parser, pretrain: bool, pretrain_help: str) -> Any:
@@ -185,6 +196,11 @@ def check_poseaug(parser: Parser, args: Any) -> None:
         parser.error(f"--architecture {args.architecture}: PoseAug augments single poses; leave it out")
     if args.decay_epoch > args.epochs:
         parser.error(f"--decay_epoch {args.decay_epoch} is after the last epoch, {args.epochs}")
-    if args.note == "debug" and args.pretrain is True:
+    if world()[2] > 1 and (args.gloss_factordiv_ba or args.gloss_factordiv_rt):
+        parser.error(
+            "--gloss_factordiv_ba and --gloss_factordiv_rt are of the spread over a whole batch, of which each process "
+            "sees its share: use one process, or leave them at 0"
+        )
+    if args.note == "debug" and args.pretrain is True and not args.resume:
         args.pretrain = False
         log.warning("--note debug starts from nothing, as published; give the run another --note to use the baseline")

@@ -76,9 +76,9 @@ class LossBuffer:
             self.log.scalars(step, dict(zip(self.names, values.mean(0).tolist(), strict=True)))
 
     def means(self) -> dict[str, float]:
-        """The means over the epoch so far, by term."""
+        """The means over the epoch so far, by term; nothing where there was no step."""
         self.flush()
-        return dict(zip(self.names, (self.sums / max(self.rows, 1)).tolist(), strict=True))
+        return dict(zip(self.names, (self.sums / self.rows).tolist(), strict=True)) if self.rows else {}
 
     def state_dict(self) -> dict[str, Any]:
         """The partial sums, for a checkpoint in mid-epoch."""

@@ -32,19 +32,17 @@ def find_test_set(data_dir: str | Path, dataset: str, name: str | None = None) -
 
     Args:
         data_dir: searched after `TEST_SET` itself: `data_extra/test_set/test_3dhp.npz` in it, `test_3dhp.npz` in it.
-        name: "3dhp"; "synthetic_cross", the synthetic twin, made in `data_dir` on first use; None: MPI-INF-3DHP where
-            it is there, else the twin if `dataset` is "synthetic".
+        name: "3dhp"; "synthetic_cross", the synthetic twin, made in `data_dir` on first use; None: the twin if
+            `dataset` is "synthetic", else MPI-INF-3DHP where it is there.
 
     Raises:
         InputError: another name; `data_dir` cannot be written.
     """
     if name not in (None, *NAMES):
         raise InputError(f"unknown cross-data set {name!r}; there are: {', '.join(NAMES)}")
-    if name != "synthetic_cross":
+    if name == "3dhp" or (name is None and dataset != "synthetic"):
         places = (TEST_SET, Path(data_dir) / TEST_SET, Path(data_dir) / TEST_SET.name)
-        found = next((path for path in places if path.is_file()), None)
-        if found or name == "3dhp" or dataset != "synthetic":
-            return found
+        return next((path for path in places if path.is_file()), None)
     from common import synthetic_cross  # made on first use
 
     return synthetic_cross.ensure_cross(data_dir)

@@ -3,6 +3,7 @@
 Gong, Zhang and Feng, "PoseAug: A Differentiable Pose Augmentation Framework for 3D Human Pose Estimation", CVPR 2021.
 """
 
+import itertools
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,13 +23,13 @@ from common.lifting import flip_average, windows
 from common.pose_set import PoseSet
 from common.running import Run
 from common.screen import screen_inputs
+from common.script import may_restart
 from common.skeleton import H36M_16
 
 log = logging.getLogger(__name__)
 
 PRETRAINED = Path("checkpoint/pretrain_baseline")
 CHUNK = 4096  # poses scored at once
-PINNED = 0.99  # an accuracy, as mean of a whole epoch, from which on it counts as pinned
 PROTOCOL = "root-relative; #1 MPJPE, #2 P-MPJPE; mean over frames"
 
 
@@ -40,11 +41,22 @@ def run_folder(args: Any, time: str) -> Path:
     if args.resume:
         path = Path(args.resume)
         return path.parent if path.suffix == ".tar" and not path.is_dir() else path
-    base = args.checkpoint / args.posenet_name / args.keypoints
-    folder, number = base / f"{time}_{args.note}", 1
-    while folder.exists():
-        number += 1
-        folder = base / f"{time}-{number}_{args.note}"
+    return args.checkpoint / args.posenet_name / args.keypoints / f"{time}_{args.note}"
+
+
+def claim(folder: Path, args: Any, run: Run) -> Path:
+    """Make the folder of a new run, or TIME-2_NOTE and so on: another run may have begun in the same second."""
+    time, _, note = folder.name.partition("_")
+    numbers = itertools.count(2)
+    while run.is_main and not args.resume and not may_restart():  # a job that may restart names its folder itself
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            folder = folder.with_name(f"{time}-{next(numbers)}_{note}")
+            continue
+        except OSError:
+            pass  # RunLog says what is wrong
+        break
     return folder
 
 
@@ -88,6 +100,9 @@ def load_lifter(model: torch.nn.Module, path: Path, device: torch.device) -> dic
         checkpoint.load_weights(model, saved[name], path)
     except InputError as error:
         raise InputError(f"{error}; do --posenet_name, --stages and --architecture fit the file?") from error
+    options, causal = checkpoint.saved_options(saved), getattr(model, "causal", False)
+    if bool(options.get("causal", causal)) != causal:
+        raise InputError(f"{path} was trained with{'out' * causal} --causal: {'leave it out' if causal else 'give it'}")
     return saved
 
 
@@ -111,6 +126,8 @@ def resume(args: Any, run: Run, parts: Mapping[str, Any], folder: Path) -> dict[
             checkpoint.load_optimizer(part, saved[name], path)
         else:
             part.load_state_dict(saved[name])
+    was = checkpoint.saved_options(saved)
+    args.note, args.pretrain = was.get("note", args.note), was.get("pretrain", args.pretrain)  # config.yaml keeps them
     run.set_rng_state(saved["rng"])
     run.last_checkpoint = path
     checkpoint.check_epochs(path, saved["epoch"], args.epochs)
@@ -351,29 +368,3 @@ def published_tags(row: Mapping[str, float], tag: str) -> dict[str, float]:
     """TensorBoard's names of an evaluation: PoseAug's, `tag` being _fake or _real."""
     sets = {"error_h36m": "posenet_H36M_test", "error_3dhp": "posenet_mpi3d_loader_flip"}
     return {f"{sets[name[:-3]]}/{name[-2:]}score{tag}": value for name, value in row.items()}
-
-
-def warn_of_collapse(epoch: int, means: Mapping[str, float], args: Any) -> None:
-    """Say what went wrong in an epoch of the augmentor, from the means of its logged terms, and what to try."""
-    for warning in collapse_warnings(means, args):
-        log.warning("epoch %d: %s", epoch, warning)
-
-
-def collapse_warnings(means: Mapping[str, float], args: Any) -> list[str]:
-    """The lines of `warn_of_collapse`: a discriminator or the bone angles pinned for a whole epoch."""
-    warnings = []
-    for d, text in (("d3d", "3D"), ("d2d", "2D")):
-        real, fake = (means[f"train_G_iter_PoseAug/{d}_{kind}_acc"] for kind in ("real", "fake"))
-        if min(real, fake) > PINNED:
-            warnings.append(f"the {text} discriminator tells every pose: the augmentor learns nothing from it; try a "
-                            f"lower --lr_d, a larger --df, a larger --gloss_factor{d}")  # fmt: skip
-        elif min(real, fake) < 1 - PINNED:
-            warnings.append(f"the {text} discriminator tells nothing; try a higher --lr_d or --df 1")
-    change, bound = means["train_G_iter_diff_log/angle_change"], args.ba_range_m + args.ba_range_w
-    if change < (1 - PINNED) * args.ba_range_m:
-        warnings.append(f"bone angles hardly change (1 - cos {change:.4f}); try a higher --lr_g, a larger "
-                        "--gloss_factorfeedback_ba, a smaller --gloss_factord3d")  # fmt: skip
-    elif change > bound:
-        warnings.append(f"bone angles change as far as they may ({change:.2f} of {bound:.2f}); try a larger "
-                        "--gloss_factordiff or --gloss_factord3d")  # fmt: skip
-    return warnings

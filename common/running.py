@@ -369,7 +369,7 @@ class Run:
         """What to say of the last good checkpoint when the numbers have gone bad."""
         if self.last_checkpoint is None:
             return "there is no good checkpoint yet; try a lower learning rate"
-        return f"the last good checkpoint is {self.last_checkpoint}"
+        return f"the last good checkpoint is {self.last_checkpoint}; try a lower learning rate in a new run"
 
     def progress(self, items: Iterable, total: int | None = None, text: str = "") -> Iterable:
         """`items` behind a progress bar on stderr: only on rank 0, and only on a terminal."""

@@ -26,8 +26,8 @@ FLOORS = {
     # with what the scripts of one method share where scores are part of it, and the written record of a run: it draws
     "measuring and drawing": """
         augmented_data draw encoder_decoder_pictures encoder_decoder_scores evaluate gan grid hourglass
-        hourglass_pictures ites keypoint_report lift_video pckh poseaug poseaug_pictures runlog scene summary
-        summary_chart turntable vis_html
+        hourglass_pictures ites keypoint_report lift_video pckh poseaug poseaug_collapse poseaug_pictures runlog scene
+        summary summary_chart turntable vis_html
     """,
 }
 FLOOR = {name: floor for floor, names in enumerate(FLOORS.values(), 1) for name in names.split()}

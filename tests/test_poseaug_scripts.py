@@ -5,6 +5,7 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 import yaml
 from PIL import Image
 
-from common import checkpoint
+from common import checkpoint, poseaug
 from common.npz import load_npz, save_npz
 from tests.conftest import assert_refused, command, interrupt, metric_rows, run_command, same
 from tests.tiny_dataset import write_tiny_dataset
@@ -167,6 +168,18 @@ def test_warm_up_keeps_the_start_and_trains_the_augmentor_alone(here, script):
     assert last["pool_3d"]["count"] > 0 and last["pool_3d"]["poses"].shape == (4096, 16, 3)
 
 
+def test_nothing_in_view_and_no_step_of_the_discriminators(here, script, monkeypatch, caplog):
+    """Then the lifter trains on the real poses alone, and nothing is said of the discriminators."""
+    monkeypatch.setattr("models.poseaug.in_view", lambda keypoints: keypoints.flatten(1).amax(1) > 1e9)
+    options = (*MLP, "--batch_size", 999, "--epochs", 2, "--warmup", 0, "--pretrain", "base.pth.tar")
+    done = script("run_poseaug.py", *options, "--viz_every", 0, "--checkpoint", "unseen")
+    assert done.status == 0, done.err
+    assert "epoch 2: 0 augmented poses are in view, too few" in caplog.text and "try a longer --warmup" in caplog.text
+    _, *rows = metric_rows(run_of("unseen"))
+    assert all(row["in_view"] == 0 and row["loss_real"] > 0 and not row.get("loss_made") for row in rows)
+    assert "epoch 2: the 3D discriminator" not in caplog.text  # its step is in every other epoch
+
+
 @pytest.mark.parametrize("causal", [(), ("--causal",)])
 def test_temporal_videopose_trains_and_scores(here, script, causal):
     lifter = ("--posenet_name", "videopose", "--architecture", "3,1", "--flip_test", *causal)
@@ -177,6 +190,9 @@ def test_temporal_videopose_trains_and_scores(here, script, causal):
     done = script("run_evaluate.py", *lifter, "--evaluate", run / "ckpt_best.pth.tar")
     assert done.status == 0, done.err
     assert f"average: {metric_rows(run)[0]['error_h36m_p1']:.2f} (mm)" in done.out.splitlines()[0]
+    other = lifter[:-1] if causal else (*lifter, "--causal")
+    done = script("run_evaluate.py", *other, "--evaluate", run / "ckpt_best.pth.tar")
+    assert_refused(done, "ckpt_best.pth.tar", "with --causal: give it" if causal else "without --causal: leave it out")
 
 
 def test_actions_are_exact_and_frames_can_be_left_out(here, script):
@@ -224,12 +240,25 @@ def test_interrupted_poseaug_resumes_as_if_never_stopped(here, folder, script):
     interrupt(command("run_poseaug.py", *options, "--checkpoint", "parts_p"), folder, "[3]")
     parts, whole = run_of(folder / "parts_p"), run_of(folder / "whole_p")
     assert checkpoint.load(parts / "last.pth.tar")["epoch"] in (2, 4)
-    done = script("run_poseaug.py", *options, "--resume", parts)
+    done = script("run_poseaug.py", *options, "--resume", parts, "--pretrain", "True", "--note", "debug")
     assert done.status == 0, done.err
+    kept = yaml.safe_load((parts / "config.yaml").read_text())  # run_summary.py goes by it
+    assert (kept["pretrain"], kept["note"]) == ("base.pth.tar", "t")
     assert (parts / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
     first, second = (checkpoint.load(run / "last.pth.tar") for run in (parts, whole))
     for name in first.keys() - {"options"}:
         assert same(first[name], second[name]), name
+
+
+def test_runs_of_the_same_second_have_a_folder_each(tmp_path):
+    args = SimpleNamespace(resume="", checkpoint=tmp_path, posenet_name="mlp", keypoints="gt", note="a_b")
+    main, other = SimpleNamespace(is_main=True), SimpleNamespace(is_main=False)
+    folder = poseaug.run_folder(args, "1121")
+    names = [poseaug.claim(folder, args, run).name for run in (main, other, main, main)]
+    assert names == ["1121_a_b", "1121_a_b", "1121-2_a_b", "1121-3_a_b"]
+    assert len(list(folder.parent.iterdir())) == 3
+    args.resume = str(folder)
+    assert poseaug.claim(poseaug.run_folder(args, "1122"), args, main) == folder
 
 
 @pytest.mark.parametrize("name", ["run_baseline.py", "run_poseaug.py"])
@@ -291,7 +320,7 @@ def test_checkpoints_that_do_not_fit(here, script):
     assert_refused(done, "base.pth.tar", "last.pth.tar")
 
 
-def test_options_that_cannot_be_followed(here, script):
+def test_options_that_cannot_be_followed(here, script, monkeypatch):
     assert_refused(script("run_baseline.py", *MLP, "--evaluate", "x"), "run_evaluate.py")
     assert_refused(script("run_poseaug.py", *MLP, "--evaluate", "x"), "run_evaluate.py")
     assert_refused(script("run_baseline.py", *MLP, "--architecture", "3,3"), "videopose")
@@ -300,6 +329,9 @@ def test_options_that_cannot_be_followed(here, script):
     assert_refused(script("run_poseaug.py", *TINY, "--architecture", "3,3"), "single poses")
     assert_refused(script("run_baseline.py", "--posenet", "mlp"), "--posenet_name")
     assert_refused(script("run_baseline.py", *MLP, "--actions", "Sit"), "Sit", "SittingDown")
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}.items():
+        monkeypatch.setenv(name, value)  # as one of two processes
+    assert_refused(script("run_poseaug.py", *MLP, "--gloss_factordiv_rt", 1), "--gloss_factordiv_rt", "one process")
 
 
 def test_damaged_arrays_are_refused(here, script):

@@ -352,6 +352,13 @@ def test_poseaug_run_from_another_baseline_is_not_the_cells(tmp_path):
     assert words(*states(tmp_path)) == ("finished", "start")
 
 
+def test_baseline_that_began_from_other_weights_is_not_the_cells(tmp_path):
+    baseline(tmp_path / "b", pretrain="other.pth.tar")
+    assert words(*states(tmp_path)) == ("start", "wait")
+    baseline(tmp_path / "c", pretrain=False)
+    assert words(*states(tmp_path)) == ("finished", "start")
+
+
 def test_baseline_whose_file_is_lost_is_run_again_only_where_it_is_needed(tmp_path):
     done = baseline(tmp_path / "b", files=())
     assert words(*states(tmp_path)) == ("start", "wait")
