@@ -16,6 +16,7 @@ import torch
 import models
 from common import checkpoint, draw, gan, gan_checkpoint, metrics, running, vis_html
 from common.errors import InputError
+from common.evaluate import write_json
 from common.options import number
 from common.scene import camera_azimuth, to_z_up
 from models.gan_predict import predictor
@@ -48,15 +49,19 @@ def main() -> None:
     folder = args.output or args.ckpt.parent / f"{args.ckpt.stem}_{gan.test_name(args)}_{args.keypoints}"
 
     results = {what: gan.score(predict, test, run), "all depths zero": gan.score(gan.no_depth, test, run)}
-    train = gan.load_test(args, run.device, args.subjects_train)
-    if train is not None:
-        mean = (train.poses - train.poses[:, :1]).mean(0)
+    try:
+        train = gan.load_test(args, run.device, args.subjects_train).poses
+        mean = (train - train[:, :1]).mean(0)
         results["mean training pose"] = gan.score(gan.always(mean.to(run.device)), test, run)
+    except InputError as error:
+        running.log.warning("no mean training pose to compare with: %s (--subjects-train)", error)
     if not run.is_main:
         return
     name = "Kudo error mirror" if args.allow_inversion else "Kudo error"
     print(f"{name}: {results[what][name].mean():.2f} mm (published error; {gan.test_name(args)} {test.summary()})")
-    print(gan.report(args, test, results, folder))
+    text, content = gan.report(args, test, results)
+    print(text, flush=True)
+    write_json(folder / "results.json", content)
     if args.vis:
         print(f"picture: {picture(args, predict, test, run.device, folder, what)}")
     if args.vis_html:

@@ -65,11 +65,18 @@ def pckh_of_file(args: Namespace) -> str:
 
 
 def take_size(args: Namespace, saved: hourglass_checkpoint.SavedImageNetwork) -> None:
-    """The input's size of a network trained here, where the command line has none."""
-    trained = checkpoint.saved_options(saved.file)
+    """The input's size of the file's network, where the command line has none.
+
+    Raises:
+        InputError: it has one, of another size than the only one that the network takes.
+    """
+    only = saved.sizes.get("size")  # depths of a stacked hourglass are for one size
+    trained = {"input_h": only, "input_w": only} if only else checkpoint.saved_options(saved.file)
     for name in ("input_h", "input_w", "output_h", "output_w"):
         if getattr(args, name) < 0 and isinstance(trained.get(name), int):
             setattr(args, name, trained[name])
+        if only and name in trained and getattr(args, name) != only:
+            raise InputError(f"--{name} {getattr(args, name)}: this network takes images of {only} x {only}")
 
 
 def load_network(

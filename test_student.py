@@ -12,6 +12,7 @@ import torch
 
 import models
 from common import checkpoint, ites, running
+from common.evaluate import write_json
 
 
 def main() -> None:
@@ -34,7 +35,9 @@ def main() -> None:
     if args.evaluate or not (args.vis or args.vis_html):
         errors = ites.score(predict, test, run)  # shared between processes, if there are several
         if run.is_main:
-            print(ites.report("student", errors, test, args, folder))
+            text, content = ites.report("student", errors, test, args)
+            print(text, flush=True)
+            write_json(folder / "results.json", content)
     if args.vis and run.is_main:
         files = ites.draw_sequences(predict, test, args, folder, "student")
         print("pictures:", ", ".join(map(str, files)))

@@ -79,7 +79,7 @@ def main() -> None:
     model = models.create("encoder_decoder", **sizes)
     features = feature_network(args, run)
     if model.encoder is not None:
-        start_encoder(args, model.encoder)
+        start_encoder(args, model.encoder, run)
     frozen = views.frozen_parts(model, "synthesis") if args.encoder_weights != "none" else []
     views.freeze(frozen)
     model = run.prepare(model).to(memory_format=torch.channels_last)
@@ -198,7 +198,7 @@ def feature_network(args, run: running.Run) -> torch.nn.Module | None:
     """The perceptual loss's network; None where the term is off or its weights cannot be had."""
     if not args.loss_weight_imagenet:
         return None
-    path = encoder_decoder_checkpoint.imagenet_file("resnet18", args.imagenet_weights)
+    path = encoder_decoder_checkpoint.imagenet_file("resnet18", args.imagenet_weights, run)
     if path is None:
         args.imagenet_weights = "none"  # said in config.yaml; a run that had them does not go on without
         return None
@@ -207,12 +207,12 @@ def feature_network(args, run: running.Run) -> torch.nn.Module | None:
     return run.prepare(features)
 
 
-def start_encoder(args, encoder: torch.nn.Module) -> None:
+def start_encoder(args, encoder: torch.nn.Module, run: running.Run) -> None:
     """Put ImageNet's weights into the ResNet; where they cannot be had it is trained from scratch, no part frozen."""
     if args.resume:
         args.encoder_weights = shared.saved_option(args.resume, "encoder_weights")
         return
-    path = encoder_decoder_checkpoint.imagenet_file("resnet50", args.encoder_weights)
+    path = encoder_decoder_checkpoint.imagenet_file("resnet50", args.encoder_weights, run)
     if path is None:
         args.encoder_weights = "none"
     else:
@@ -236,8 +236,7 @@ def print_losses(run, record, epoch: int, done: int, began: float) -> None:
 @torch.no_grad()
 def example_picture(model, data, run: running.Run, count: int = 4):
     """Input, what another camera sees, and what the network makes of it, for some frames spread over the data."""
-    chosen = torch.linspace(0, len(data.groups) - 1, min(count, len(data.groups))).round().long()
-    rows = torch.from_numpy(data.groups.rows[:, :2])[chosen].flatten()
+    rows = data.examples(count)
     images, backgrounds = (part.to(run.device) for part in data.images[rows])
     rotations = data.labels.world_to_camera[rows.to(run.device)]
     with run.autocast():

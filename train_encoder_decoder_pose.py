@@ -217,8 +217,7 @@ def step_rows(train: shared.Views, batches, feed: shared.Feed, run: running.Run,
 @torch.no_grad()
 def example_picture(model, data: shared.Views, run: running.Run):
     """Input, what another camera sees, what the network makes of it, and the input's pose, predicted and true."""
-    chosen = torch.linspace(0, len(data.groups) - 1, min(EXAMPLES, len(data.groups))).round().long()
-    rows = torch.from_numpy(data.groups.rows[:, :2])[chosen].flatten()
+    rows = data.examples(EXAMPLES)
     images, backgrounds = (part.to(run.device) for part in data.images[rows])
     labels = data.labels[rows.to(run.device)]
     with run.autocast():

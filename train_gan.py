@@ -184,7 +184,7 @@ def main() -> None:
             row |= {"val_p_mpjpe": errors["P-MPJPE"].mean().item()}
             value = row["val_mpjpe"]
         else:
-            value = row["loss_2d"] if args.method == "chen" else row["gen_loss"]
+            value = row["loss_2d"] if args.method == "chen" else gan_step.kudo_consistency(lifter, keypoints)
         if run.is_main:
             shown = "  ".join(f"{key} {row[key]:.4g}" for key in row if row[key] or key.startswith("val"))
             print(f"[{epoch + 1}] {time.perf_counter() - began:.1f} s  {shown}", flush=True)

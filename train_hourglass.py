@@ -146,7 +146,7 @@ def build(args: Namespace, train: Crops) -> torch.nn.Module:
     joints = train.sets[0].joints.shape[1]
     name, sizes = hourglass_checkpoint.parse_arch(args.arch, joints, args.task == "human3d", args.input_h)
     model = models.create(name, **sizes)
-    if args.load_model:
+    if args.load_model and not args.resume:
         path = options.find_weights(args.load_model, args.exp_dir)
         found = hourglass_checkpoint.load(path)
         hourglass_checkpoint.load_weights(model, found.state, path)

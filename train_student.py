@@ -3,7 +3,7 @@
     python train_student.py -k gt -e 40 -c checkpoint/student --teacher_checkpoint checkpoint/teacher/ckpt_teacher.bin
     python train_student.py -d synthetic -k gt -e 2 -c checkpoint/student       needs no files but the teacher
     python train_student.py -k gt -e 40 -c checkpoint/student -r last.bin       goes on exactly where a run stopped
-    torchrun --nproc_per_node 2 train_student.py -k gt                        one global batch, shared by two processes
+    torchrun --nproc_per_node 2 train_student.py -k gt -c checkpoint/student  one global batch, shared by two processes
 
 Writes stu_model_epoch_N.bin after every epoch, ckpt_student.bin (the newest), last.bin (for --resume, also at
 Ctrl-C), config.yaml, metrics.csv and TensorBoard events into the folder of -c.

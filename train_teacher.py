@@ -3,7 +3,7 @@
     python train_teacher.py -k gt -e 50 -c checkpoint/teacher                 as published; Human3.6M files in data/
     python train_teacher.py -d synthetic -k gt -e 5 -c checkpoint/teacher     needs no files
     python train_teacher.py -k gt -e 50 -c checkpoint/teacher -r last.bin     goes on exactly where a run stopped
-    torchrun --nproc_per_node 2 train_teacher.py -k gt                        one global batch, shared by two processes
+    torchrun --nproc_per_node 2 train_teacher.py -k gt -c checkpoint/teacher  one global batch, shared by two processes
 
 Writes tea_model_epoch_N.bin after every epoch, ckpt_teacher.bin (the newest), last.bin (for --resume, also at
 Ctrl-C), config.yaml, metrics.csv and TensorBoard events into the folder of -c.
@@ -46,15 +46,13 @@ def main() -> None:
     if run.is_main:
         print(f"train {train.pose_set.summary()}; 2D input {args.keypoints}; device {run.device}", flush=True)
 
-    epoch = finished
-
     def train_step(index: torch.Tensor) -> torch.Tensor:
         """One SGD step on the poses `index` of the global batch."""
         rotations = random_rotations(REPLICAS * len(index), generator=run.generator, device=run.device)
         rotations = run.shard(rotations.unflatten(0, (-1, REPLICAS))).transpose(0, 1).flatten(0, 1)
         mine = run.shard(index)
         with run.autocast():
-            losses = teacher_losses(model, train.keypoints[mine], rotations, align_root=epoch < ALIGNED_EPOCHS)
+            losses = teacher_losses(model, train.keypoints[mine], rotations, align_root=aligned)
         total = args.reploss_weight * losses["reprojection"] + losses["cycle"]
         optimizer.zero_grad()
         (total * run.weight(mine, index)).backward()
@@ -62,10 +60,10 @@ def main() -> None:
         optimizer.step()
         return torch.stack((losses["reprojection"], losses["cycle"])).detach()
 
-    train_step = run.accelerate(train_step, optimizer, key=lambda: epoch < ALIGNED_EPOCHS)
+    train_step = run.accelerate(train_step, optimizer, key=lambda: aligned)
     steps = run.steps(len(train.keypoints), args.batch_size)
     for epoch in range(finished, args.epochs):
-        began = time.perf_counter()
+        aligned, began = epoch < ALIGNED_EPOCHS, time.perf_counter()
         lr = optimizer.param_groups[0]["lr"]
         model.train()
         losses = running.LossBuffer(("reprojection", "cycle"), run, log, epoch, steps, partial)

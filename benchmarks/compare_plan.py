@@ -113,9 +113,9 @@ def views_folder(args: Namespace) -> Path:
 
 
 def views_command(args: Namespace) -> list[str]:
-    """The script and its options that write this folder, or find it finished."""
+    """The script and its options that write this folder, or find it finished; one of other subjects is replaced."""
     return [
-        "data/make_synthetic.py", "--multiview", str(views_folder(args)), "--dataset", args.dataset,
+        "data/make_synthetic.py", "--multiview", str(views_folder(args)), "--force", "--dataset", args.dataset,
         "--data-dir", str(args.data_dir), "--subjects", f"{args.subjects_train},{args.subjects_test}",
         "--size", str(IMAGE_SIZE["encoder_decoder"]), "--frames", str(args.frames),
     ]  # fmt: skip

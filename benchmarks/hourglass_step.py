@@ -40,6 +40,7 @@ def make_batch(count: int, size: int) -> dict[str, Tensor]:
     return {
         "image": torch.randint(0, 256, (count, size, size, 3), dtype=torch.uint8),
         "pts_crop": points, "annotated": torch.ones(count, joints, dtype=torch.bool),
+        "drawn": torch.ones(count, joints, dtype=torch.bool),
         "reg_target": torch.rand(count, joints, 1), "reg_ind": index, "reg_mask": mask,
     }  # fmt: skip
 

@@ -31,6 +31,7 @@ FREE_OPTIONS = (
     "data_dir",
     "device",
     "epochs",
+    "gpus",
     "log_every",
     "no_cuda_graphs",
     "no_eval",

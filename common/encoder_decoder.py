@@ -53,7 +53,8 @@ def add_data_options(parser: Parser, cameras: int = 2, subject_batches: bool = T
     )  # fmt: skip
     data.add_argument(
         "--actor_subset", metavar="LIST",
-        help=f"subjects to train on, numbers or all (published: 1; the synthetic folder: {SYNTHETIC_TRAIN})",
+        help="subjects to train on, numbers, or all but those to score on (published: 1; the synthetic folder: "
+        f"{SYNTHETIC_TRAIN})",
     )  # fmt: skip
     data.add_argument("--test_subjects", metavar="LIST", help="subjects to score on (9,11 as far as they are there)")
     data.add_argument("--active_cameras", default="all", metavar="LIST", help="cameras to use, numbers or all")
@@ -165,6 +166,13 @@ class Views:
         rows = self.groups.rows[::every_nth]
         return rows[rows >= 0]
 
+    def examples(self, count: int) -> Tensor:
+        """Rows of the first two views of `count` groups, (2 count,), spread over those whose images are read."""
+        pairs = self.groups.rows[:, :2]
+        pairs = pairs[np.isin(pairs, self.images.rows).all(1)]
+        chosen = np.linspace(0, len(pairs) - 1, min(count, len(pairs))).round().astype(np.int64)
+        return torch.from_numpy(pairs[chosen].flatten())
+
 
 def find_folder(args: Any, run: Run) -> Path:
     """The folder to train on; without --data_dir the synthetic one, made on first use. Fills in what depends on it."""
@@ -193,27 +201,51 @@ def drawing(run: Run):
 
 
 def load_train(folder: Path, args: Any, run: Run, needs: Sequence[str] = (), keys: Sequence[str] = IMAGES) -> Views:
-    """The training subjects' views."""
+    """The training subjects' views.
+
+    Raises:
+        InputError: among them are subjects to score on.
+    """
     labels = read_labels(folder, needs)
-    groups = view_groups(labels, args.use_cam_batches, numbers(args.actor_subset, "actor_subset"), _cameras(args))
+    groups = view_groups(labels, args.use_cam_batches, _training_subjects(args, labels), _cameras(args))
     step = 1 if args.use_subject_batches else args.every_nth_frame  # the other frame may be any
     rows = groups.rows[::step]
     return _views(folder, args, run, labels, groups, rows[rows >= 0], keys)
+
+
+def _training_subjects(args: Any, labels: Labels) -> tuple[int, ...] | None:
+    """Those of --actor_subset, None for all there are; "all" leaves out those to score on in the same folder."""
+    subjects = numbers(args.actor_subset, "actor_subset")
+    if args.test_folder:
+        return subjects
+    there = set(labels.subject.tolist())
+    scored = _scored_subjects(args, labels)
+    scored = there if scored is None else set(scored)
+    both = sorted((there - scored or there if subjects is None else set(subjects)) & scored)
+    if both:
+        raise InputError(
+            f"--actor_subset {args.actor_subset} trains on subjects to score on: {', '.join(map(str, both))}; leave "
+            "them out, or name others with --test_subjects"
+        )
+    return tuple(sorted(there - scored)) if subjects is None else subjects
+
+
+def _scored_subjects(args: Any, labels: Labels) -> tuple[int, ...] | None:
+    """Those of --test_subjects, None for all there are; by default the published ones as far as they are there."""
+    if args.test_subjects is not None:
+        return numbers(args.test_subjects, "test_subjects")
+    there = set(labels.subject.tolist())
+    return tuple(there) if args.test_folder else tuple(there & set(HELD_OUT))
 
 
 def load_test(folder: Path, args: Any, run: Run, needs: Sequence[str] = (), keys: Sequence[str] = IMAGES):
     """Every n-th frame of the subjects to score on, those seen by all cameras; None, with a warning, without any."""
     folder = args.test_folder or folder
     labels = read_labels(folder, needs)
-    subjects = numbers(args.test_subjects, "test_subjects")
-    if args.test_subjects is None:
-        there = set(labels.subject.tolist())
-        subjects = tuple(there) if args.test_folder else tuple(there & set(HELD_OUT))
-        if not subjects:
-            log.warning(
-                "%s has no subject 9 or 11: nothing to score on without --test_subjects or --test_folder", folder
-            )
-            return None
+    subjects = _scored_subjects(args, labels)
+    if subjects == ():
+        log.warning("%s has no subject 9 or 11: nothing to score on without --test_subjects or --test_folder", folder)
+        return None
     groups = view_groups(labels, 0, subjects, _cameras(args))
     groups = view_groups(labels, int(groups.count.max()), subjects, _cameras(args))
     if groups.rows.shape[1] < 2:

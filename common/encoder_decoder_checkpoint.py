@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from common import checkpoint, imagenet
 from common.errors import InputError
+from common.running import Run
 
 log = logging.getLogger(__name__)
 
@@ -123,15 +125,26 @@ def published_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
 # ------------------------------------------------------------ ImageNet
 
 
-def imagenet_file(name: str, source: str | Path = "download") -> Path | None:
+def imagenet_file(name: str, source: str | Path = "download", run: Run | None = None) -> Path | None:
     """The file of ImageNet weights: `source` itself, or torch's cache, filled from torch's server where it is empty.
 
     name: "resnet18" (feature network of the perceptual loss) or "resnet50" (encoder); source: a file, "download", or
-    "none". None: "none" was asked for, or there is no network; the reason is logged as a warning.
+    "none"; run: of which all processes must have the file, or none. None: "none" was asked for, or there is no network;
+    the reason is logged as a warning.
 
     Raises:
-        InputError: the file that `source` names does not exist.
+        InputError: the file that `source` names does not exist; some processes have one and others not.
     """
+    path = _imagenet_file(name, source)
+    if run is not None and 0 < run.average(torch.tensor(float(path is not None))) < 1:
+        raise InputError(
+            f"the ImageNet weights of {name} are there for some processes only: copy {imagenet.FILES[name]} into "
+            "torch's cache of every machine, or give none in place of download"
+        )
+    return path
+
+
+def _imagenet_file(name: str, source: str | Path) -> Path | None:
     if str(source) == "none":
         return None
     if str(source) != "download":

@@ -1,6 +1,7 @@
 """Tables of results: errors by action with both kinds of mean, as text for the console and as `results.json`."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,5 +57,14 @@ def results_dictionary(results: Mapping[str, Summary]) -> dict[str, Any]:
 
 
 def write_json(path: str | Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file in one piece."""
-    write_atomic(path, lambda file: file.write((json.dumps(content, indent=2) + "\n").encode()))
+    """Write a JSON file in one piece; numbers that are none (of no item) become null."""
+    text = json.dumps(_strict(content), indent=2, allow_nan=False)
+    write_atomic(path, lambda file: file.write(f"{text}\n".encode()))
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,6 +3,7 @@
 import contextlib
 import glob
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -45,6 +46,34 @@ def write_atomic(path: str | os.PathLike, write: Callable[[BinaryIO], Any]) -> N
     """Let `write(file)` fill a temporary file that then takes the place of `path`; see `atomic_path`."""
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         write(file)
+
+
+@contextlib.contextmanager
+def one_at_a_time(lock: Path) -> Iterator[None]:
+    """Only one process at a time is inside, where the system has file locks; the lock ends with its process.
+
+    Without locks several may make the same files: each should be renamed into place whole.
+
+    Raises:
+        InputError: the file `lock` cannot be written.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    try:
+        file = open(lock, "w")
+    except OSError as error:
+        raise InputError(f"cannot write in {lock.parent}: {error.strerror}; choose another folder") from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def natural(name: str) -> list:
+    """Sorting key of names in which 10 comes after 9."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
 
 
 def _remove_stale(target: Path) -> None:

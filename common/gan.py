@@ -157,8 +157,8 @@ def comparison(results: Mapping[str, Mapping[str, Tensor]]) -> str:
     return "\n".join(lines)
 
 
-def report(args: Any, test: PoseSet, results: Mapping[str, Mapping[str, Tensor]], folder: Path) -> str:
-    """The scores as text; `results.json` is written into `folder`. The first of `results` is the network."""
+def report(args: Any, test: PoseSet, results: Mapping[str, Mapping[str, Tensor]]) -> tuple[str, dict[str, Any]]:
+    """The scores as text and as the content of `results.json`. The first of `results` is the network."""
     summaries = {name: evaluate.summaries(values, test) for name, values in results.items()}
     what = f"{test_name(args)} {test.summary()}, 2D input {args.keypoints}"
     content = {
@@ -166,7 +166,6 @@ def report(args: Any, test: PoseSet, results: Mapping[str, Mapping[str, Tensor]]
         "options": checkpoint.options_json(args),
         "results": {name: evaluate.results_dictionary(summary) for name, summary in summaries.items()},
     }  # fmt: skip
-    evaluate.write_json(folder / "results.json", content)
     network = next(iter(summaries.values()))
     lines = [f"{what}; millimetres; {PROTOCOL}", evaluate.action_table(network), "", comparison(results)]
-    return "\n".join(lines)
+    return "\n".join(lines), content

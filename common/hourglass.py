@@ -156,7 +156,7 @@ def network(model: torch.nn.Module, run: Run, arch: str) -> Network:
 
 def target_maps(sample: Mapping[str, Tensor], size: heatmap.Size) -> Tensor:
     """The heat maps to learn, (B, J, h, w)."""
-    return heatmap.draw_heatmaps(sample["pts_crop"], sample["annotated"], size)
+    return heatmap.draw_heatmaps(sample["pts_crop"], sample["drawn"], size)
 
 
 def accuracy_joints(joints: int) -> tuple[int, ...]:

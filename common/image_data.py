@@ -182,11 +182,10 @@ def make_sample(people: People, row: int, options: CropOptions, augmentation: Au
     if options.fast_decode:
         sampling = shrink_on_decode(image, sampling)
     points = points.astype(np.int32)
-    if people.has_3d:  # as published: outside of the map there is neither peak nor depth, in 2D sets half a peak
-        annotated = annotated & heatmap.inside(points, options.map_size)
     sample = targets_2d(points, annotated, options.map_size)
-    if people.has_3d:
-        sample |= _targets_3d(people, row, sample["annotated"], scale[0], augmentation.mirror)
+    if people.has_3d:  # as published: outside of the map there is neither peak nor depth, in 2D sets half a peak
+        sample["drawn"] = annotated & heatmap.inside(points, options.map_size)
+        sample |= _targets_3d(people, row, sample["drawn"], scale[0], augmentation.mirror)
     sample |= {"center": np.asarray(center, float), "scale": np.array(scale)}
     return {"image": crop_image(image, sampling, options.input_size)} | {
         name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in sample.items()
@@ -199,6 +198,7 @@ def targets_2d(points: np.ndarray, annotated: np.ndarray, size: Size) -> dict[st
     return {
         "pts_crop": np.where(annotated[:, None], points, 0),
         "annotated": annotated,
+        "drawn": annotated,
         "reg_target": seen.astype(np.float32)[:, None],
         "reg_ind": np.where(seen, heatmap.depth_index(points, size), 0),
         "reg_mask": np.zeros(len(points), np.uint8),

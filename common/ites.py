@@ -178,9 +178,9 @@ def resume(
     path = path / "last.bin" if path.is_dir() else path
     saved = checkpoint.load(path, run.device)
     checkpoint.check_options(saved.get("options", {}), args)
+    checkpoint.load_weights(model, weights(saved, path), path)
     if saved.get("teacher", teacher) != teacher:
         raise InputError(f"{path} was distilled from another teacher than the one in {args.teacher_checkpoint} now")
-    checkpoint.load_weights(model, weights(saved, path), path)
     if "optimizer" in saved:
         checkpoint.load_optimizer(optimizer, saved["optimizer"], path)
     if "rng" in saved:
@@ -295,29 +295,23 @@ def output_folder(args: Any) -> Path:
     """Where a test script writes: --output, or a folder beside the checkpoint that is named by what is scored."""
     parts = [args.checkpoint.stem, args.dataset, args.keypoints]
     parts += [args.subjects_test] * (args.subjects_test != TEST_LIST) + [args.actions] * (args.actions != "*")
+    parts += [f"{name}{value:g}" for name in ("downsample", "subset") if (value := getattr(args, name)) != 1]
     return args.output or args.checkpoint.parent / re.sub(r"[^\w.,-]+", "-", "_".join(parts))
 
 
-def report(name: str, errors: dict[str, Tensor], split: ScaledSplit, args: Any, folder: Path) -> str:
-    """The scores as text for the console; `results.json` is written into `folder`."""
+def report(name: str, errors: dict[str, Tensor], split: ScaledSplit, args: Any) -> tuple[str, dict[str, Any]]:
+    """The scores as text for the console and as the content of `results.json`."""
     results = evaluate.summaries(errors, split.pose_set)
     what = f"{args.dataset} {split.pose_set.summary()}, 17 joints, 2D input {args.keypoints}"
     content = {
         "method": f"ITES {name}", "checkpoint": str(args.checkpoint), "dataset": args.dataset,
-        "keypoints": args.keypoints, "subjects": args.subjects_test, "actions_asked_for": args.actions, "joints": 17,
+        "keypoints": args.keypoints, "subjects": args.subjects_test, "actions_asked_for": args.actions,
+        "downsample": args.downsample, "subset": args.subset, "joints": 17,
         "unit": "mm", "protocol": {"MPJPE, P-MPJPE": PROTOCOL, "plain": PLAIN}, **evaluate.results_dictionary(results),
     }  # fmt: skip
-    evaluate.write_json(folder / "results.json", content)
-    return "\n".join(
-        (
-            f"{what}; millimetres, mean over frames; {PROTOCOL}:",
-            f"MPJPE: {results['MPJPE'].frame_wise:.2f}",
-            f"P-MPJPE: {results['P-MPJPE'].frame_wise:.2f}",
-            "",
-            f"plain: {PLAIN}",
-            evaluate.action_table(results),
-        )
-    )
+    lines = [f"{what}; millimetres, mean over frames; {PROTOCOL}:"]
+    lines += [f"{metric}: {results[metric].frame_wise:.2f}" for metric in ("MPJPE", "P-MPJPE")]
+    return "\n".join((*lines, "", f"plain: {PLAIN}", evaluate.action_table(results))), content
 
 
 def chosen_sequences(split: ScaledSplit, args: Any) -> list[Sequence]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from common.errors import InputError
+from common.files import natural
 from common.keypoint_layouts import layout_by_names
 from common.npz import load_npz
 
@@ -48,7 +49,7 @@ def read_raw(path: str | Path) -> RawKeypoints:
 
 def _read_folder(folder: Path) -> RawKeypoints:
     """OpenPose's output of a video, or MMPose's of images: one file for each frame."""
-    files = sorted(folder.glob("*.json"), key=lambda file: _natural(file.name))
+    files = sorted(folder.glob("*.json"), key=lambda file: natural(file.name))
     if not files:
         raise InputError(f"{folder} holds no .json files; expected OpenPose's, one for each frame")
     parts = [_read_json(file) for file in files]
@@ -97,7 +98,7 @@ def _by_image(entries: list, path: Path, file: dict) -> RawKeypoints:
     for entry in entries:
         person = _flat(_entry(entry, "keypoints", path), path)
         images.setdefault(str(entry.get("image_id", 0)), []).append(person)
-    frames = sorted(images, key=_natural)
+    frames = sorted(images, key=natural)
     people = [images[frame] for frame in frames]
     names = next((c["keypoints"] for c in _dicts(file.get("categories")) if isinstance(c.get("keypoints"), list)), None)
     people, layout = _by_names(people, names)
@@ -133,13 +134,13 @@ def _mmpose_names(meta: Any) -> list[str] | None:
     """The joints' names in MMPose's meta_info, by their numbers."""
     table = meta.get("keypoint_id2name") if isinstance(meta, dict) else None
     if isinstance(table, dict):
-        table = [table[key] for key in sorted(table, key=_natural)]
+        table = [table[key] for key in sorted(table, key=natural)]
     return table if isinstance(table, list) else None
 
 
 def _alphapose_bodies(content: dict, path: Path) -> RawKeypoints:
     """AlphaPose's --format cmu: image -> bodies."""
-    frames = sorted(content, key=_natural)
+    frames = sorted(content, key=natural)
     people = [[_flat(_entry(body, "joints", path), path) for body in content[frame]["bodies"]] for frame in frames]
     return _all_frames(people, frames, None)
 
@@ -308,8 +309,3 @@ def _numbers(values: Any, path: Path) -> np.ndarray:
     except (TypeError, ValueError):
         pass
     raise InputError(f"{path}: keypoints that are no (regular) list of numbers")
-
-
-def _natural(text: str) -> list:
-    """Sorting key in which 10 comes after 9."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", text) if part]

@@ -33,7 +33,7 @@ class LossBuffer:
         state: dict[str, Any] | None = None,
     ) -> None:
         self.names, self.run, self.log, self.epoch, self.steps = tuple(names), run, log, epoch, steps
-        self.window = torch.zeros(run.log_every, len(self.names), device=run.device)
+        self.window = torch.zeros(min(run.log_every, steps or run.log_every), len(self.names), device=run.device)
         self.waiting: list[tuple[int, int | None]] = []
         self.sums = torch.zeros(len(self.names), dtype=torch.float64)
         self.rows = 0

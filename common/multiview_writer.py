@@ -27,7 +27,7 @@ from common.camera import Camera, h36m_cameras
 from common.clutter import make_room
 from common.errors import InputError
 from common.figure import Look, dress, make_look
-from common.files import atomic_path, write_atomic
+from common.files import atomic_path, one_at_a_time, write_atomic
 from common.h36m import TEST_SUBJECTS
 from common.multiview import LABELS_FILE, image_file
 from common.npz import load_npz
@@ -132,7 +132,17 @@ def write_multiview(
     if unknown:
         raise InputError(f"no camera calibration for {', '.join(unknown)}; there is for: {', '.join(h36m_cameras())}")
     takes = choose_takes(poses, frames)
-    _claim(folder, {"version": VERSION, "size": size, "seed": seed, "content": _digest(takes)}, force)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot use the folder {folder}: {error.strerror or error}; choose another") from error
+    with one_at_a_time(folder / ".lock"):
+        _claim(folder, {"version": VERSION, "size": size, "seed": seed, "content": _digest(takes)}, force)
+        return _write_takes(folder, takes, size, seed, progress)
+
+
+def _write_takes(folder: Path, takes: list[Take], size: int, seed: int, progress: Callable) -> Path:
+    """What `write_multiview` writes."""
     rooms = [Image.fromarray(make_room(ROOM, ROOM, seed, camera)) for camera in range(4)]
     rows = []
     try:
@@ -164,7 +174,6 @@ def _digest(takes: list[Take]) -> int:
 def _claim(folder: Path, options: dict, force: bool) -> None:
     """Make the folder ours, or go on with it."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         there = [path for path in folder.iterdir() if path.name == LABELS_FILE or re.fullmatch(r"seq_\d+", path.name)]
         stamp = folder / STAMP
         same = stamp.is_file() and stamp.read_text() == json.dumps(options)

@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
         group.add_argument(
             *(seed or ("--seed",)),
             dest="seed",
-            type=number(int, low=0),
+            type=number(int, 0, 2**32),
             default=0,
             help="of every draw; the same seed on the same device gives the same numbers",
         )

@@ -105,7 +105,9 @@ def load_poses_2d(
         raise InputError(f"unknown split {split!r}; expected {' or '.join(SPLITS)}")
     without = [name for name in names if name in WITHOUT_3D]
     if with_poses and without:
-        raise InputError(f"{', '.join(without)}: there are no 3D poses to validate on; name a set that has them")
+        raise InputError(
+            f"{', '.join(without)}: no 3D poses, which validation and --mode supervised need; name a set with them"
+        )
     parts = []
     for name in names:
         if name == "mpii":

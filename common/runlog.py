@@ -81,9 +81,27 @@ class RunLog:
                 raise InputError(
                     f"cannot write into {self.folder}: it is a file, expected a folder for the run's results"
                 )
+            if (self.folder / "metrics.csv").exists():
+                self._meet_earlier_run(getattr(args, "resume", "") if resume else None)
             write_config(self.folder / "config.yaml", args)
             if resume and (self.folder / "metrics.csv").exists():
                 self.rows = read_metrics(self.folder / "metrics.csv")
+
+    def _meet_earlier_run(self, resumed: Any) -> None:
+        """Warn that its files will be replaced; refuse to mix them with those of another run that is resumed."""
+        if resumed is None:
+            log.warning(
+                "%s holds an earlier run, whose files stay until this one writes its own; name another folder to keep "
+                "them, or go on with --resume",
+                self.folder,
+            )
+        elif isinstance(resumed, (str, Path)):
+            path = self.folder / resumed if (self.folder / resumed).exists() else Path(resumed)
+            if (path if path.is_dir() else path.parent).resolve() != self.folder.resolve():
+                raise InputError(
+                    f"--resume {resumed} goes on with another run than the one in {self.folder}, whose files it would "
+                    "replace: name that run's own folder, or a new one"
+                )
 
     def epoch(self, epoch: int, values: Mapping[str, Any], step: int | None = None) -> None:
         """Write the row of `epoch` (rows from it on, of an earlier attempt, go), and its numbers to TensorBoard.

@@ -334,12 +334,11 @@ class Run:
 
     def save(self, path: str | Path, state: dict[str, Any]) -> None:
         """Save a checkpoint from rank 0, atomically. One that holds NaN or infinities is refused: it is no way back."""
-        if not self.is_main:
-            return
-        bad = next(checkpoint.nonfinite(state), None)
+        bad = next(checkpoint.nonfinite(state), None)  # alike in all processes: all stop
         if bad is not None:
             raise NonFiniteLoss(f"{bad} holds NaN or infinite numbers, so {path} was not saved; {self.way_back()}")
-        checkpoint.save(path, state)
+        if self.is_main:
+            checkpoint.save(path, state)
         self.last_checkpoint = Path(path)
 
     def rng_state(self) -> dict[str, Any]:
@@ -368,7 +367,7 @@ class Run:
     def way_back(self) -> str:
         """What to say of the last good checkpoint when the numbers have gone bad."""
         if self.last_checkpoint is None:
-            return "there is no good checkpoint yet; try a lower learning rate"
+            return "there is no good checkpoint yet; look at the options, or try a lower learning rate"
         return f"the last good checkpoint is {self.last_checkpoint}; try a lower learning rate in a new run"
 
     def progress(self, items: Iterable, total: int | None = None, text: str = "") -> Iterable:

@@ -9,8 +9,7 @@ import json
 import logging
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from numpy import ndarray as Array
 from common.behaviour import FPS, perform
 from common.camera import Camera, h36m_cameras, project
 from common.errors import InputError
+from common.files import one_at_a_time
 from common.h36m import SUBJECTS
 from common.motion import CHANNELS, Body, above_floor, pose
 from common.npz import save_npz
@@ -192,7 +192,7 @@ def make_once(
         )
 
     if not complete():
-        with _one_at_a_time(folder):
+        with one_at_a_time(folder / f".{NAME}.lock"):
             if not complete():  # another process may have made them meanwhile
                 log.info("making %s in %s", ", ".join(names), folder)
                 for name, arrays in make(seed or 0).items():
@@ -207,23 +207,3 @@ def _stamp(path: Path) -> str | None:
             return str(arrays["stamp"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-
-
-@contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Only one process at a time is inside, where the system has file locks; the lock ends with its process.
-
-    Without locks several may make the same files: each is renamed into place whole, with the same content.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    try:
-        lock = open(folder / f".{NAME}.lock", "w")
-    except OSError as error:
-        raise InputError(f"cannot write in {folder}: {error.strerror}; choose another --data-dir") from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

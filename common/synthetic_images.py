@@ -6,6 +6,7 @@ alone; `cache` draws all of them once into a memory-mapped file that workers and
 
 import hashlib
 import logging
+import os
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -109,6 +110,7 @@ class SyntheticImages(Dataset):
             log.info("drawing %d pictures into %s (%.1f GB)", len(self), path, np.prod(shape, dtype=float) / 1e9)
             with atomic_path(path) as temporary:
                 file = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+                _allocate(temporary)
                 for index in progress(range(len(self))):
                     file[index] = self.open_image(index)
                 file.flush()
@@ -225,3 +227,10 @@ def _take(poses: PoseSet, rows: Tensor) -> PoseSet:
     """Some items of a set; `Sequence.start` and `length` are those of the whole set."""
     names = ("keypoints", "poses", "sequence", "frame")
     return replace(poses, **{name: getattr(poses, name)[rows] for name in names})
+
+
+def _allocate(path: Path) -> None:
+    """Have the disk keep room for a whole file: an OSError here; a full disk would kill who writes into the map."""
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

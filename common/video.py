@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from common.errors import InputError
+from common.files import natural
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,8 @@ _PROGRAMS = ("ffmpeg", "ffprobe")
 
 
 class Pictures(Sequence):
-    """The picture of a file, the frames of an animated one, or the pictures of a folder in the order of their names.
+    """The picture of a file, the frames of an animated one, or the pictures of a folder in the order of their names,
+    10 after 9.
 
     Each is read, as RGB and upright, when it is asked for: a video's frames need not fit into memory.
 
@@ -42,13 +44,18 @@ class Pictures(Sequence):
         if not path.exists():
             raise InputError(f"{path} does not exist (looked for {path.absolute()})")
         known = Image.registered_extensions()
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in known) if path.is_dir() else [path]
+        files = [path]
+        if path.is_dir():
+            files = [file for file in path.iterdir() if file.suffix.lower() in known]
+            files.sort(key=lambda file: natural(file.name))
         if not files:
             raise InputError(f"{path} holds no pictures")
         self.places = [(file, 0) for file in files]
         if path.is_file():
             with _reading(path), Image.open(path) as image:
-                self.places = [(path, i) for i in range(getattr(image, "n_frames", 1))]
+                # In an MPO, as phones write photos, the further pictures are depths or previews.
+                count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+                self.places = [(path, i) for i in range(count)]
 
     def __len__(self) -> int:
         return len(self.places)

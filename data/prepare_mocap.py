@@ -12,6 +12,7 @@ per second, metres, z up, onto the floor, and is cut into takes where somebody l
 Writes DATA_DIR/data_3d_NAME.npz, data_2d_NAME_gt.npz and NAME_sheet.png, some takes to look at: upright? left blue?
 """
 
+import contextlib
 import logging
 import re
 import sys
@@ -57,7 +58,8 @@ class Clip(NamedTuple):
 def main() -> None:
     args = parse()
     targets = [args.data_dir / name for name in (f"data_3d_{args.dataset}.npz", f"data_2d_{args.dataset}_gt.npz")]
-    if all(target.exists() for target in targets) and not args.force:
+    sheet = args.data_dir / f"{args.dataset}_sheet.png"
+    if all(path.exists() for path in (*targets, sheet)) and not args.force:
         print(f"{targets[0]} and {targets[1].name} are there already: nothing done (--force makes them again)")
         return
     clips = upright(read_clips(args), args.up)
@@ -72,9 +74,11 @@ def main() -> None:
     }
     report_seats(poses, views, sum(len(clip.poses) for clip in clips))
     full = {seat: {action: take[:, JOINTS_32] for action, take in takes.items()} for seat, takes in poses.items()}
+    with contextlib.suppress(OSError):  # of other poses; if this run stops now, the next one makes it
+        targets[1].unlink()
     save_npz(targets[0], positions_3d=full)
     save_npz(targets[1], positions_2d=views, metadata=metadata())
-    sheet = contact_sheet(args.data_dir / f"{args.dataset}_sheet.png", poses, views)
+    contact_sheet(sheet, poses, views)
     for path in (*targets, sheet):
         print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
 

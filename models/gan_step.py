@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from models import gan_losses as losses
 from models.functional import rotate
 
+GOLDEN = (1 + 5**0.5) / 2
+CHUNK = 8192  # poses at once where nothing is learned
+
 
 class Rival(NamedTuple):
     """What came of a discriminator's look at made-up and at real poses, scalars: loss for the lifter, loss for the
@@ -41,6 +44,21 @@ def frames_judged(
     pose = losses.chen_lift(keypoints, lifter(keypoints))
     seen = losses.chen_project(rotate(pose, losses.for_frames(rotations)))
     return judged(judge, losses.frame_difference(seen), losses.frame_difference(keypoints), scale)
+
+
+@torch.no_grad()
+def kudo_consistency(lifter: Callable[[Tensor], Tensor], keypoints: Tensor) -> float:
+    """What a lifter loses of keypoints (N, J, 2) that it lifts, turns about y, lifts again and turns back: the mean
+    distance in their unit. The angles are spread evenly, the same at every call.
+    """
+    distance = keypoints.new_zeros((), dtype=torch.float64)
+    turns = torch.arange(len(keypoints), dtype=torch.float64, device=keypoints.device) / GOLDEN
+    theta = (2 * torch.pi * turns.frac()).to(keypoints.dtype)
+    for points, angle in zip(keypoints.split(CHUNK), theta.split(CHUNK), strict=True):
+        seen = losses.kudo_projection(points, lifter(points), angle)
+        back = losses.kudo_projection(seen, lifter(seen), -angle)
+        distance += torch.linalg.vector_norm(back - points, dim=-1).mean(1).sum()
+    return distance.item() / len(keypoints)
 
 
 def backward(total: Tensor, lifter: nn.Module, rivals: Iterable[Rival], judges: Sequence[nn.Module]) -> None:

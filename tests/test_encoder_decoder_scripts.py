@@ -3,7 +3,9 @@
 import base64
 import json
 import runpy
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +15,15 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import models
-from common import checkpoint, encoder_decoder, encoder_decoder_pictures, encoder_decoder_scores
+from common import (
+    checkpoint,
+    encoder_decoder,
+    encoder_decoder_checkpoint,
+    encoder_decoder_pictures,
+    encoder_decoder_scores,
+)  # fmt: skip
+from common.errors import InputError
+from common.evaluate import write_json
 from common.multiview_writer import write_multiview
 from common.npz import save_npz
 from common.skeleton import H36M_17
@@ -349,3 +359,41 @@ def test_views_are_turned_by_the_rotation_between_the_cameras():
     assert source.tolist() == [1, 0]
     torch.testing.assert_close(by_hand[0], pred[1], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(rotation[0], first @ about_z @ first.T)
+
+
+def test_subjects_to_score_on_are_not_trained_on(here, script):
+    assert_refused(script("train_encoder_decoder.py", *TRAIN, "--actor_subset", "1,9"), "--actor_subset 1,9", ": 9;")
+    assert_refused(script("train_encoder_decoder.py", *TRAIN, "--test_subjects", "all"), ": 1;", "--test_subjects")
+    args = SimpleNamespace(actor_subset="all", test_subjects=None, test_folder=None)
+    labels = SimpleNamespace(subject=torch.tensor([1, 5, 9, 9]))
+    assert encoder_decoder._training_subjects(args, labels) == (1, 5)
+    labels.subject = torch.tensor([1, 5])  # nobody to score on
+    assert encoder_decoder._training_subjects(args, labels) == (1, 5)
+
+
+def test_example_pictures_are_of_images_that_are_read():
+    rows = np.arange(24).reshape(12, 2)
+    read = SimpleNamespace(rows=rows[::3].flatten())
+    data = encoder_decoder.Views(None, read, SimpleNamespace(rows=rows))
+    assert data.examples(3).tolist() == [0, 1, 12, 13, 18, 19]
+
+
+def test_a_matrix_with_nothing_on_its_diagonal_is_strict_json(tmp_path):
+    write_json(tmp_path / "a.json", {"pairs": [[float("nan"), 1.0]], "n": 2})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"pairs": [[None, 1.0]], "n": 2}
+
+
+def test_imagenet_weights_are_for_all_processes_or_none(monkeypatch):
+    run = SimpleNamespace(average=lambda values: values / 2)  # this one has them, the other not
+    with pytest.raises(InputError, match="resnet18 are there for some processes only.*resnet18-f37072fd"):
+        encoder_decoder_checkpoint.imagenet_file("resnet18", __file__, run)
+    assert encoder_decoder_checkpoint.imagenet_file("resnet18", "none", run) is None
+
+
+def test_two_processes_make_a_folder_at_once(tmp_path):
+    """Threads here: file locks are of open files."""
+    poses = tiny_poses(2, ("S1",), ("Walking",), H36M_17)
+    with ThreadPoolExecutor(2) as pool:
+        done = [pool.submit(write_multiview, tmp_path / "v", poses, size=16, frames=2) for _ in range(2)]
+        assert {future.result() for future in done} == {tmp_path / "v" / "labels.h5"}
+    assert len(list((tmp_path / "v").rglob("*.png"))) == 2 * 2 * 4

@@ -135,11 +135,19 @@ def test_faces_are_judged_at_the_size_of_their_depths(here, script, monkeypatch,
     assert torch.stack(sizes).tolist() == pytest.approx([1.0] * len(sizes), rel=0.1)
 
 
-def test_without_3d_the_self_consistency_is_the_score(here, script):
-    done = script("train_gan.py", "--data-dir", ".", "--device", "cpu", "--batch_size", 32, "-e", 1, "-c", "mpii")
+@pytest.mark.parametrize("method", ["chen", "kudo"])
+def test_without_3d_the_self_consistency_is_the_score(here, script, method):
+    options = ("--data-dir", ".", "--device", "cpu", "--batch_size", 32, "-e", 1, "--gpus", 1, "--method", method)
+    done = script("train_gan.py", *options, "-c", f"mpii_{method}")
     assert done.status == 0, done.err
-    assert "val_mpjpe" not in metric_rows("mpii")[0] and "self-consistency" in done.out.splitlines()[-1]
+    (row,) = metric_rows(f"mpii_{method}")
+    last = done.out.splitlines()[-1]
+    assert "val_mpjpe" not in row and "self-consistency" in last
+    assert (f"best {row['loss_2d']:.4g} (" in last) == (method == "chen")  # kudo's is no term of the loss
+    assert f"best {row['gen_loss']:.4g} (" not in last
     assert "mpii 54" in done.out  # the published 90 %
+    options = (*options, "-e", 2, "--gpus", "")  # which changes nothing
+    assert script("train_gan.py", *options, "-c", f"mpii_{method}", "--resume", f"mpii_{method}").status == 0
 
 
 def test_joined_sets_are_scored_on_the_one_with_3d(here, script):

@@ -2,7 +2,9 @@
 
 import base64
 import json
+import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from PIL import Image
 
 from common import checkpoint, hourglass, pckh
 from common import hourglass_options as options
+from common.errors import InputError
 from common.mat import load_mat, save_mat
 from common.npz import load_npz
 from tests.common import test_image_readers as readers
@@ -348,3 +351,14 @@ def test_bad_networks_to_test(trained, script):
     assert_refused(script("test_hourglass.py", *words, "--load_model", "other.pth"), "other.pth")
     more = ("--exp_id", "fusion_3d", "--resume", "exp/fusion_3d/model_best.pth", "--num_epochs", 2)
     assert_refused(script("train_hourglass.py", *TINY, *more), "model_best.pth", "--load_model")
+
+
+def test_depths_of_a_stacked_hourglass_are_for_one_size():
+    take_size = runpy.run_path(str(ROOT / "test_hourglass.py"))["take_size"]
+    saved = SimpleNamespace(sizes={"depth": True, "size": 256}, file={})  # as the released ones: without options
+    args = SimpleNamespace(input_h=-1, input_w=-1, output_h=-1, output_w=-1)
+    take_size(args, saved)
+    assert (args.input_h, args.input_w) == (256, 256)
+    args.input_w = 128
+    with pytest.raises(InputError, match="--input_w 128: this network takes images of 256 x 256"):
+        take_size(args, saved)

@@ -273,6 +273,8 @@ def test_student_file_given_to_the_teacher_names_the_keys(in_tiny, script):
     assert script("train_student.py", *options, "-c", "for_mix_up").status == 0
     outcome = script("test_teacher.py", *TINY, *SMALL_TEACHER, "-c", "for_mix_up/ckpt_student.bin")
     assert_refused(outcome, "missing", "fe_net.0.conv1.weight", "unexpected", "gconv_input.0.gconv.W")
+    resumed = ("-e", 2, "--hid_dim", 16, "--n_blocks", 1, "-c", "mixed", "-r", "for_mix_up/ckpt_student.bin")
+    assert_refused(script("train_teacher.py", *TINY, *SMALL_TEACHER, *resumed), "missing", "fe_net.0.conv1.weight")
 
 
 def test_malicious_checkpoint_runs_nothing(in_tiny, script):
@@ -298,6 +300,7 @@ def test_output_folder_that_cannot_be_written(in_tiny, script):
     assert_refused(script("train_teacher.py", *TINY, *SMALL_TEACHER, "-c", "a_file"), "a_file")
     done = script("test_teacher.py", *TINY, *SMALL_TEACHER, "-c", "teacher/ckpt_teacher.bin", "--output", "a_file/x")
     assert_refused(done, "a_file")
+    assert "P-MPJPE: " in done.out  # what was scored is not lost
     assert Path("a_file").read_text() == "not a folder"
 
 

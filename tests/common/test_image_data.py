@@ -89,9 +89,11 @@ def test_3d_joints_outside_of_the_map_have_no_target():
     joints = people(1).joints
     joints[0, 4] = 118, 50
     sample = make_sample(people(1, joints=joints), 0, OPTIONS, Augmentation())
-    for name in ("annotated", "reg_mask", "reg_target", "reg_ind", "pts_crop"):
+    for name in ("drawn", "reg_mask", "reg_target", "reg_ind"):
         assert not sample[name][4].any(), name
     assert sample["reg_mask"].sum() == 15
+    maps = heatmap.draw_heatmaps(sample["pts_crop"], sample["drawn"], (16, 16))
+    assert not maps[4].any() and sample["annotated"].all()  # as published, a peak there is a mistake
 
 
 def test_unannotated_joints_enter_nothing_mirrored_or_not():

@@ -69,7 +69,7 @@ def test_poses_for_validation(tmp_path):
     found = load_poses_2d("tiny", tmp_path, subjects="S9,S11", with_poses=True)
     assert found.poses.equal(tiny.poses) and found.keypoints.equal(tiny.keypoints)
     assert poses_2d.names_with_3d("mpii,tiny,3dhp") == ("tiny",)
-    with pytest.raises(InputError, match="mpii: there are no 3D poses"):
+    with pytest.raises(InputError, match="mpii: no 3D poses"):
         load_poses_2d("tiny,mpii", tmp_path, with_poses=True)
 
 

@@ -29,6 +29,25 @@ def test_metrics_and_config(tmp_path):
     )
 
 
+def test_an_earlier_run_is_warned_of_and_not_mixed_with_another(tmp_path, caplog):
+    for name in ("a", "b"):
+        log = RunLog(tmp_path / name, ARGS)
+        log.events = False
+        log.epoch(1, {"loss": 1})
+    assert not caplog.records
+    RunLog(tmp_path / "a", ARGS)
+    assert "a holds an earlier run" in caplog.text
+    before = (tmp_path / "a" / "metrics.csv").read_text()
+    (tmp_path / "a" / "last.bin").touch(), (tmp_path / "b" / "last.bin").touch()
+    for resumed in (tmp_path / "b", tmp_path / "b" / "last.bin"):
+        with pytest.raises(InputError, match="another run than the one in .*a, whose files it would replace"):
+            RunLog(tmp_path / "a", Namespace(resume=str(resumed)), resume=True)
+    assert (tmp_path / "a" / "metrics.csv").read_text() == before
+    for resumed in ("last.bin", tmp_path / "a", tmp_path / "a" / "last.bin", True):  # its own
+        RunLog(tmp_path / "a", Namespace(resume=resumed), resume=True)
+    RunLog(tmp_path / "new", Namespace(resume=str(tmp_path / "b")), resume=True)
+
+
 def test_resume_drops_the_epochs_done_again(tmp_path):
     log = RunLog(tmp_path, ARGS)
     log.events = False

@@ -153,6 +153,8 @@ def test_losses_weigh_by_rows_and_resume():
     losses.record(1, torch.tensor([6.0]), rows=1)
     assert losses.means() == {"a": 2.0}
     assert running.LossBuffer(("a",), run).means() == {}
+    run.log_every = 10**12  # as good as never
+    assert len(running.LossBuffer(("a",), run, steps=7).window) == 7
 
 
 def checkpoint_round_trip(state):

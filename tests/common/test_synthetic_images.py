@@ -1,5 +1,7 @@
 """Synthetic images: where the person is, what is hidden, what repeats, and the samples made of them."""
 
+import errno
+import os
 import pickle
 from functools import partial
 
@@ -122,3 +124,15 @@ def test_the_cache_holds_the_same_pictures(tmp_path, folder):
 def test_unknown_looks(folder):
     with pytest.raises(InputError, match="unknown looks 'none'"):
         load_synthetic_images(folder, "S9", "tiny", window=WINDOW, looks="none")
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, folder, monkeypatch):
+    def full(descriptor, offset, size):
+        assert size > 5 * WINDOW**2 * 3
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    images = load_synthetic_images(folder, "S9", "tiny", window=WINDOW, limit=5)
+    with pytest.raises(InputError, match="cannot write .*No space left"):
+        images.cache(tmp_path / "full")
+    assert not list((tmp_path / "full").iterdir())

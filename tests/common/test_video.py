@@ -59,6 +59,17 @@ def test_folders_and_images(tmp_path):
         pass
 
 
+def test_names_are_counted_and_a_phones_photo_is_one_picture(tmp_path):
+    for number in (2, 10, 1):
+        Image.new("RGB", (number, 1)).save(tmp_path / f"frame{number}.png")
+    assert [picture.width for picture in video.Pictures(tmp_path)] == [1, 2, 10]
+    photo = tmp_path / "photo.jpg"
+    Image.new("RGB", (64, 48)).save(photo, "MPO", save_all=True, append_images=[Image.new("RGB", (16, 12))])
+    with Image.open(photo) as image:
+        assert (image.format, image.n_frames) == ("MPO", 2)
+    assert [picture.size for picture in video.Pictures(photo)] == [(64, 48)]
+
+
 def test_upright_as_the_camera_says(tmp_path):
     image, exif = Image.new("RGB", (6, 4)), Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees

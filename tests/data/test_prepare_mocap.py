@@ -103,6 +103,9 @@ def test_one_person_is_said_and_files_that_are_there_stay(prepare, tmp_path, cap
     written = (tmp_path / "data" / "data_3d_mine.npz").read_bytes()
     done = prepare(tmp_path / "source", "--seed", 1)
     assert "nothing done" in done.out and (tmp_path / "data" / "data_3d_mine.npz").read_bytes() == written
+    (tmp_path / "data" / "mine_sheet.png").unlink()
+    assert prepare(tmp_path / "source").status == 0 and (tmp_path / "data" / "mine_sheet.png").is_file()
+    assert (tmp_path / "data" / "data_3d_mine.npz").read_bytes() == written
     assert prepare(tmp_path / "source", "--seed", 1, "--force").status == 0
     assert (tmp_path / "data" / "data_3d_mine.npz").read_bytes() != written
     assert prepare(tmp_path / "source" / "walk.bvh", "--force").status == 0

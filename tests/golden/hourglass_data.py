@@ -142,7 +142,7 @@ def _check_sample(golden: Golden, tag: str, people: People, row: int, seed: int 
     image = normalise(sample["image"].unsqueeze(0))[0]
     golden.check(f"{tag}_input", image[:, ::8, ::8], GREY_NORMALISED)
     golden.check(f"{tag}_input_mean", image.double().mean(), Tolerance(absolute=2e-3))
-    maps = heatmap.draw_heatmaps(sample["pts_crop"], sample["annotated"], options.map_size)
+    maps = heatmap.draw_heatmaps(sample["pts_crop"], sample["drawn"], options.map_size)
     golden.check(f"{tag}_target", maps[:, ::2, ::2], MAP)
     golden.check(f"{tag}_target_sum", maps.double().sum((1, 2)), Tolerance(absolute=1e-4))
     golden.check(f"{tag}_pts_crop", sample["pts_crop"], EXACT)

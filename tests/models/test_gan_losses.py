@@ -10,6 +10,7 @@ import models
 from common.camera import perspective
 from common.running import Run
 from models import gan_losses as gan
+from models import gan_step
 
 
 def seeded(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -187,6 +188,16 @@ def test_facing_without_length_has_finite_gradients():
     sine = gan.facing_sine(keypoints, depth)
     sine.sum().backward()
     assert sine.item() == 0 and torch.isfinite(depth.grad).all()
+
+
+def test_kudos_consistency_without_a_look_at_3d():
+    """No depth at all: what is x comes back as x cos^2. Of a pole on the axis any flat lifter is right."""
+    keypoints = torch.randn(5000, 17, 2, generator=torch.Generator().manual_seed(0))
+    flat = gan_step.kudo_consistency(lambda x: torch.zeros(x.shape[:2]), keypoints)
+    assert flat == pytest.approx(keypoints[..., 0].abs().mean().item() / 2, rel=0.02)
+    keypoints[..., 0] = 0
+    assert gan_step.kudo_consistency(lambda x: torch.zeros(x.shape[:2]), keypoints) == 0
+    assert gan_step.kudo_consistency(lambda x: torch.ones(x.shape[:2]), keypoints) > 0.5
 
 
 def test_kudo_errors():
