@@ -103,21 +103,22 @@ def _patch(maps: Tensor, column: Tensor, row: Tensor, radius: int) -> Tensor:
 
 
 def decode_3d(maps: Tensor, depth: Tensor, refine: str = "published", root: int = ROOT) -> Tensor:
-    """Pose (..., J, 3) in fractions of the crop's width, as depths are: x right, y down, z away; `root` at 0.
+    """Pose (..., J, 3) in fractions of the crop's longer side: x right, y down, z away from the camera; `root` at 0.
 
     maps: (..., J, H, W); depth: maps (..., C, H, W), read at each joint's pixel, the last for the joints that have none
     of their own, or the joints' depths (..., J). "published" has whole pixels here.
     """
     whole, _ = decode(maps, "integer")
     pixels = whole if refine in ("published", "integer") else decode(maps, refine)[0]
-    joints, width = maps.shape[-3], maps.shape[-1]
+    height, width = maps.shape[-2:]
+    joints = maps.shape[-3]
     if depth.dim() == maps.dim():
         channel = torch.arange(joints, device=maps.device).clamp_max(depth.shape[-3] - 1)
         index = (width * whole[..., 1] + whole[..., 0]).long()
         depth = depth.flatten(-2)[..., channel, :].gather(-1, index.unsqueeze(-1)).squeeze(-1)
     elif depth.shape[-1] != joints:
         raise InputError(f"depths of shape {tuple(depth.shape)} for {joints} joints: expected one for each, or maps")
-    pose = torch.cat((pixels / width, depth.float().unsqueeze(-1)), -1)
+    pose = torch.cat((pixels / max(height, width), depth.float().unsqueeze(-1)), -1)
     return pose - pose[..., root : root + 1, :]
 
 

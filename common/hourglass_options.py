@@ -164,6 +164,10 @@ def _check_sizes(parser: Parser, args: Namespace) -> None:
 
 
 def _check_task(parser: Parser, args: Namespace) -> None:
+    if args.task == "human3d" and args.input_h > args.input_w:  # published: depths by the width, x and y by the height
+        parser.error(
+            f"--task human3d: upright images, {args.input_h} x {args.input_w}, have no common unit; use square"
+        )
     if args.task == "human3d" and args.dataset in ("mpii", "coco"):
         parser.error(f"--task human3d: {args.dataset} has no depths; use --dataset fusion_3d or synthetic")
     for name in ("weight_3d", "weight_var"):

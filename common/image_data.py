@@ -182,23 +182,24 @@ def make_sample(people: People, row: int, options: CropOptions, augmentation: Au
     if options.fast_decode:
         sampling = shrink_on_decode(image, sampling)
     points = points.astype(np.int32)
-    sample = targets_2d(points, annotated, options.map_size)
+    drawn = annotated
     if people.has_3d:  # as published: outside of the map there is neither peak nor depth, in 2D sets half a peak
-        sample["drawn"] = annotated & heatmap.inside(points, options.map_size)
-        sample |= _targets_3d(people, row, sample["drawn"], scale[0], augmentation.mirror)
+        drawn = annotated & heatmap.inside(points, options.map_size)
+    sample = targets_2d(points, drawn, options.map_size) | {"annotated": annotated}
+    if people.has_3d:
+        sample |= _targets_3d(people, row, drawn, scale[0], augmentation.mirror)
     sample |= {"center": np.asarray(center, float), "scale": np.array(scale)}
     return {"image": crop_image(image, sampling, options.input_size)} | {
         name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in sample.items()
     }
 
 
-def targets_2d(points: np.ndarray, annotated: np.ndarray, size: Size) -> dict[str, np.ndarray]:
-    """Targets of a person known in 2D, from integer map pixels (J, 2) and annotated (J,)."""
-    seen = annotated & heatmap.inside(points, size)
+def targets_2d(points: np.ndarray, drawn: np.ndarray, size: Size) -> dict[str, np.ndarray]:
+    """Targets of a person known in 2D, from integer map pixels (J, 2), and which joints have a peak (J,)."""
+    seen = drawn & heatmap.inside(points, size)
     return {
-        "pts_crop": np.where(annotated[:, None], points, 0),
-        "annotated": annotated,
-        "drawn": annotated,
+        "pts_crop": np.where(drawn[:, None], points, 0),
+        "drawn": drawn,
         "reg_target": seen.astype(np.float32)[:, None],
         "reg_ind": np.where(seen, heatmap.depth_index(points, size), 0),
         "reg_mask": np.zeros(len(points), np.uint8),

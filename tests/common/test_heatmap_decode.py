@@ -62,7 +62,7 @@ def test_pose_of_rectangular_maps_depth_maps_and_regressed_depths():
     pose = hd.decode_3d(maps, depth)
     index = maps.flatten(2).argmax(-1)
     absolute = torch.stack(
-        (index % 48 / 48, index // 48 / 48, depth.flatten(2).gather(2, index[..., None])[..., 0]), -1
+        (index % 48 / 64, index // 48 / 64, depth.flatten(2).gather(2, index[..., None])[..., 0]), -1
     )
     torch.testing.assert_close(pose, absolute - absolute[:, 6:7])
     torch.testing.assert_close(hd.decode_3d(maps, absolute[..., 2]), pose)

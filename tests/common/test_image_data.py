@@ -89,7 +89,7 @@ def test_3d_joints_outside_of_the_map_have_no_target():
     joints = people(1).joints
     joints[0, 4] = 118, 50
     sample = make_sample(people(1, joints=joints), 0, OPTIONS, Augmentation())
-    for name in ("drawn", "reg_mask", "reg_target", "reg_ind"):
+    for name in ("drawn", "reg_mask", "reg_target", "reg_ind", "pts_crop"):
         assert not sample[name][4].any(), name
     assert sample["reg_mask"].sum() == 15
     maps = heatmap.draw_heatmaps(sample["pts_crop"], sample["drawn"], (16, 16))
