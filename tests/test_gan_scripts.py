@@ -206,6 +206,15 @@ def test_published_error_is_kudos_formula():
     torch.testing.assert_close(found, gan_losses.kudo_error(keypoints, depth, gan_losses.normalise_3d(target)))
 
 
+def test_scores_without_training_subjects(here, script, caplog):
+    done = script(
+        "test_gan.py", *TINY[:6], "--ckpt", "trained/best-model.ckpt", "--subjects-train", "S77", "--output", "no77"
+    )
+    assert done.status == 0, done.err
+    assert "no mean training pose to compare with: " in caplog.text and "S77" in caplog.text
+    assert "mean training pose" not in json.loads(Path("no77/results.json").read_text())["results"]
+
+
 def test_bad_input(here, script):
     assert_refused(script("test_gan.py", *TINY[:6], "--ckpt", "none.ckpt"), "none.ckpt")
     assert_refused(

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from common import checkpoint, poseaug
 from common.npz import load_npz, save_npz
@@ -166,6 +167,12 @@ def test_warm_up_keeps_the_start_and_trains_the_augmentor_alone(here, script):
     last = checkpoint.load(run_of("warm") / "last.pth.tar")
     assert not same(last["model_pos"]["w2.weight"], base["w2.weight"])
     assert last["pool_3d"]["count"] > 0 and last["pool_3d"]["poses"].shape == (4096, 16, 3)
+    events = EventAccumulator(str(run_of("warm")))
+    events.Reload()
+    rates = [event.value for event in events.Scalars("train_G_iter/lr_now")]
+    assert rates == pytest.approx([1e-4, 1e-4 * 2 / 3])
+    real, fake = (events.Scalars(f"posenet_H36M_test/p1score_{tag}") for tag in ("real", "fake"))
+    assert real[0].value == fake[0].value == pytest.approx(start["error_h36m_p1"]) and fake[1].value != real[1].value
 
 
 def test_nothing_in_view_and_no_step_of_the_discriminators(here, script, monkeypatch, caplog):
