@@ -67,7 +67,7 @@ def main() -> None:
     optimizer = torch.optim.Adam(model.parameters(), args.lr, fused=True)
     parts = {"state_dict": model, "optimizer": optimizer}
 
-    saved = poseaug.resume(args, run, parts, folder) if args.resume else {}
+    saved = poseaug.resume(args, run, parts) if args.resume else {}
     finished, first_step, partial, best = (saved.get(key) for key in ("epoch", "step", "losses", "best"))
     folder = poseaug.claim(folder, args, run)
     log = RunLog(folder, args, resume=bool(args.resume))

@@ -71,7 +71,7 @@ def main() -> None:
     feedback_of_rt = (ratios[1], args.hardratio_std_rt, args.gloss_factorfeedback_rt, args.gloss_factordiv_rt)
     shown_2d, shown_3d = train.keypoints[:4].clone(), train.poses[:4].clone()  # one pose, for a picture
 
-    saved = poseaug.resume(args, run, parts, folder) if args.resume else {"epoch": 0, "row": None, "best": {}}
+    saved = poseaug.resume(args, run, parts) if args.resume else {"epoch": 0, "row": None, "best": {}}
     finished, row, best = saved["epoch"], saved["row"], saved["best"]
     folder = poseaug.claim(folder, args, run)
     log = RunLog(folder, args, resume=bool(args.resume))

@@ -228,8 +228,7 @@ def training_state(args, run, lifter, judges, adam, factor: float) -> dict:
 
 def resume(args, run, lifter, judges, adam) -> dict:
     """Put a run back where its last.ckpt was saved."""
-    path = Path(args.resume)
-    path = path / "last.ckpt" if path.is_dir() else path
+    path = checkpoint.state_file(args.resume, "last.ckpt")
     saved = checkpoint.load(path, run.device)
     if not {"rng", "adam", "state_dict", "options"} <= saved.keys():
         raise InputError(f"{path} is no state to resume from: give the last.ckpt of a run of train_gan.py")

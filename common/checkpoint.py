@@ -318,6 +318,14 @@ def saved_options(file: Mapping[str, Any]) -> dict[str, Any]:
     return options if isinstance(options, dict) else {}
 
 
+def state_file(given: str | Path, name: str, folder: Path | None = None) -> Path:
+    """The file that `--resume` means: `given`, sought in `folder` first; where it is a folder, the `name` in it."""
+    path = Path(folder or "") / given
+    if not path.exists() and Path(given).exists():
+        path = Path(given)
+    return path / name if path.is_dir() else path
+
+
 def check_options(saved: Mapping[str, Any] | str, current: Any, ignore: tuple[str, ...] = FREE_OPTIONS) -> None:
     """Refuse, naming each difference, to resume a run whose saved options (dictionary or JSON) differ from `current`.
 

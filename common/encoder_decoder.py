@@ -291,21 +291,16 @@ def training_state(
 
 def saved_option(path: str | Path, name: str) -> Any:
     """An option of the run that a last.pth, or its folder, is of."""
-    options = checkpoint.load(_state_file(path)).get("options")
+    options = checkpoint.load(checkpoint.state_file(path, "last.pth")).get("options")
     try:
         return json.loads(options)[name]
     except (TypeError, ValueError, KeyError):
         raise InputError(f"{path} is no state to resume from: its options are missing or damaged") from None
 
 
-def _state_file(path: str | Path) -> Path:
-    path = Path(path)
-    return path / "last.pth" if path.is_dir() else path
-
-
 def resume(args: Any, run: Run, stage: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Put a run back where its last.pth was saved."""
-    path = _state_file(args.resume)
+    path = checkpoint.state_file(args.resume, "last.pth")
     saved = checkpoint.load(path, run.device)
     if not {"rng", "optimizer", "state_dict", "options"} <= saved.keys() or saved.get("stage") != stage:
         script = "train_encoder_decoder.py" if stage == "synthesis" else "train_encoder_decoder_pose.py"

@@ -286,8 +286,7 @@ def save_predictions(folder: Path, table: Mapping[str, Tensor], points: np.ndarr
 
 def load_state(args: Namespace, run: Run, folder: Path) -> dict[str, Any]:
     """The state to go on from, of `--resume`; checked."""
-    path = folder if args.resume is True else Path(args.resume)
-    path = path / "model_last.pth" if path.is_dir() or args.resume is True else path
+    path = checkpoint.state_file(folder / "model_last.pth" if args.resume is True else args.resume, "model_last.pth")
     saved = checkpoint.load(path, run.device)
     if not {"rng", "optimizer", "state_dict", "options"} <= saved.keys():
         raise InputError(

@@ -172,10 +172,7 @@ def resume(
     """
     if not args.resume:
         return Progress()
-    path = args.checkpoint / args.resume
-    if not path.exists() and Path(args.resume).exists():
-        path = Path(args.resume)
-    path = path / "last.bin" if path.is_dir() else path
+    path = checkpoint.state_file(args.resume, "last.bin", args.checkpoint)
     saved = checkpoint.load(path, run.device)
     checkpoint.check_options(saved.get("options", {}), args)
     checkpoint.load_weights(model, weights(saved, path), path)

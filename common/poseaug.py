@@ -112,9 +112,9 @@ def training_state(args: Any, run: Run, parts: Mapping[str, Any], **progress: An
     return {**progress, **states, "rng": run.rng_state(), "options": checkpoint.options_json(args)}
 
 
-def resume(args: Any, run: Run, parts: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Put `parts` and the random states back from `folder`'s last.pth.tar or the file that --resume names."""
-    path = folder / "last.pth.tar" if Path(args.resume).is_dir() else Path(args.resume)
+def resume(args: Any, run: Run, parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Put `parts` and the random states back from what --resume names."""
+    path = checkpoint.state_file(args.resume, "last.pth.tar")
     saved = checkpoint.load(path, run.device)
     if "rng" not in saved or any(name not in saved for name in parts):
         raise InputError(f"{path} is no state to resume from (a best or numbered checkpoint?): give last.pth.tar")

@@ -16,6 +16,7 @@ from typing import Any
 import torch.distributed as dist
 from PIL import Image
 
+from common.checkpoint import state_file
 from common.draw import plot_curves
 from common.errors import InputError
 from common.files import write_atomic
@@ -96,8 +97,7 @@ class RunLog:
                 self.folder,
             )
         elif isinstance(resumed, (str, Path)):
-            path = self.folder / resumed if (self.folder / resumed).exists() else Path(resumed)
-            if (path if path.is_dir() else path.parent).resolve() != self.folder.resolve():
+            if state_file(resumed, "state", self.folder).parent.resolve() != self.folder.resolve():
                 raise InputError(
                     f"--resume {resumed} goes on with another run than the one in {self.folder}, whose files it would "
                     "replace: name that run's own folder, or a new one"

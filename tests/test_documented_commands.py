@@ -26,7 +26,6 @@ import models
 from common import checkpoint, encoder_decoder_pictures, synthetic, synthetic_cross
 from common.multiview_writer import write_multiview
 from common.npz import load_npz, save_npz
-from common.runlog import RunLog
 from common.skeleton import H36M_17
 from models.encoder_decoder import EncoderDecoder
 from tests import documented, test_demo_lifters
@@ -53,7 +52,7 @@ ELSEWHERE = {
     "python run_evaluate.py --posenet_name linear --dataset synthetic --evaluate "
     "checkpoint/baseline/linear/gt/RUN/ckpt_best.pth.tar": "the same",
     "torchrun --standalone --nproc_per_node 2 run_baseline.py --dataset synthetic --posenet_name mlp --stages 2 "
-    "--epochs 10": "tests/test_poseaug_scripts.py runs it on tiny data, against one process",
+    "--epochs 10": "tests/test_many_machines.py trains it so on tiny data, and goes on with it",
     "torchrun --nnodes 2 --nproc_per_node 4 --rdzv_backend c10d --rdzv_endpoint node1:29500 --max_restarts 3 "
     "run_baseline.py --dataset synthetic --posenet_name mlp --stages 2 --epochs 10 --resume checkpoint/job1":
         "takes two machines; tests/test_many_machines.py runs two on one",
@@ -557,7 +556,6 @@ def test_commands_are_found_in_blocks_and_prose():
 def test_documented_commands_work(name, tmp_path, monkeypatch, script):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(ROOT / "configs", "configs")
-    monkeypatch.setattr(RunLog, "plot", lambda *_: None)  # curves.png takes longer than so short a training
     STORIES[name].prepare(monkeypatch)
     done: dict[tuple, Outcome] = {}
     for shown in STORIES[name].commands:

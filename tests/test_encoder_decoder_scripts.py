@@ -222,18 +222,6 @@ def test_without_imagenet_no_part_of_the_resnet_is_frozen(here, script):
     assert not torch.equal(states[0]["encoder.conv1.weight"], states[1]["encoder.conv1.weight"])
 
 
-def test_two_processes_train_as_one(folder):
-    """Without dropout, whose draws differ by process."""
-    options = (*TRAIN[:-4], "-b", 8, "--imagenet_weights", "none", "--latent_dropout", 0, "-e", 1)
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    for name, launch in (("one", []), ("two", torchrun)):
-        python, *words = command("train_encoder_decoder.py", *options, "-c", name)
-        done = run_command([python, *launch, *words], folder)
-        assert done.status == 0, done.err
-    (one,), (two,) = metric_rows(folder / "one"), metric_rows(folder / "two")
-    assert two == pytest.approx(one, rel=2e-3)
-
-
 def test_without_a_folder_a_synthetic_one_is_made_once(here, script, monkeypatch, caplog):
     caplog.set_level("INFO")
     poses = tiny_poses(4, ("S1", "S9"), ("Walking",))

@@ -158,7 +158,7 @@ def test_joined_sets_are_scored_on_the_one_with_3d(here, script):
 
 def test_interrupted_run_resumes_as_if_never_stopped(here, folder, script):
     """Of the method with more state: two discriminators."""
-    options = (*TINY[:-1], 16, "-e", 3, "--use_heuristic_loss", "--threads", 1)
+    options = (*TINY[:-1], 16, "-e", 2, "--use_heuristic_loss", "--threads", 1)
     assert script("train_gan.py", *options, "-c", "whole").status == 0
     interrupt(command("train_gan.py", *options, "-c", "parts"), folder, "[1]")
     done = script("train_gan.py", *options, "-c", "parts", "-r", "parts")

@@ -119,18 +119,18 @@ def test_same_seed_same_numbers_and_another_seed_others(in_tiny, script):
 @pytest.mark.parametrize("stage", ["teacher", "student"])
 def test_interrupted_run_resumes_as_if_never_stopped(in_tiny, tiny, script, stage):
     """Ctrl-C in mid-epoch, then --resume: the same weights, bit for bit, and the same metrics."""
-    options = (*TINY, *SMALL_TEACHER, *SMALL_STUDENT, "-b", 4, "-e", 6, "-decay", 2, "--log_every", 7, "--threads", 1)
+    options = (*TINY, *SMALL_TEACHER, *SMALL_STUDENT, "-b", 4, "-e", 4, "-decay", 2, "--log_every", 7, "--threads", 1)
     options += ("--teacher_checkpoint", "teacher/ckpt_teacher.bin")
     name = f"train_{stage}.py"
     assert script(name, *options, "-c", f"whole_{stage}").status == 0
     err = interrupt(command(name, *options, "-c", f"parts_{stage}"), tiny, "[2]")
     assert err.count("\n") == 1 and "--resume last.bin" in err
     stopped = checkpoint.load(tiny / f"parts_{stage}/last.bin")
-    assert stopped["epoch"] in (2, 3, 4) and stopped["step"] > 0
+    assert stopped["epoch"] in (2, 3) and stopped["step"] > 0
     done = script(name, *options, "-c", f"parts_{stage}", "--resume", "last.bin")
     assert done.status == 0, done.err
     assert_same_weights(tiny / f"whole_{stage}/ckpt_{stage}.bin", tiny / f"parts_{stage}/ckpt_{stage}.bin")
-    assert checkpoint.load(tiny / f"parts_{stage}/last.bin")["epoch"] == 6  # as of every finished epoch
+    assert checkpoint.load(tiny / f"parts_{stage}/last.bin")["epoch"] == 4  # as of every finished epoch
     assert (tiny / f"whole_{stage}/metrics.csv").read_text() == (tiny / f"parts_{stage}/metrics.csv").read_text()
 
 
@@ -143,7 +143,7 @@ def test_resume_from_a_finished_epoch_is_exact(in_tiny, script):
 
 
 @pytest.mark.parametrize("stage", ["teacher", "student"])
-def test_two_processes_train_as_one(tiny, stage):
+def test_two_processes_train_as_one(in_tiny, tiny, script, stage):
     """torchrun with two processes and the same global batch gives the same losses, and the same errors."""
     options = (
         *TINY,
@@ -157,7 +157,7 @@ def test_two_processes_train_as_one(tiny, stage):
         "teacher/ckpt_teacher.bin",
     )
     name = f"train_{stage}.py"
-    assert run_command(command(name, *options, "-c", f"one_{stage}"), tiny).status == 0
+    assert script(name, *options, "-c", f"one_{stage}").status == 0
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     words = [*torchrun, *command(name, *options, "-c", f"two_{stage}")[1:]]
     done = run_command(words, tiny)

@@ -1,6 +1,6 @@
 """Training on several machines, here processes of one: the same losses, rank 0 alone writes, a death is survived.
 
-Two processes of one machine (torchrun --nproc_per_node 2) train as one: see the tests of each script.
+The other scripts have a test each in which two processes of one machine train as one.
 """
 
 import socket
@@ -17,7 +17,7 @@ from tests.conftest import ROOT, Outcome, assert_refused, command, metric_rows, 
 from tests.tiny_dataset import tiny_poses, write_tiny_dataset
 
 POSES = ("--data-dir", "data", "-d", "tiny", "--subjects-train", "S1", "--subjects-test", "S9", "--device", "cpu")
-LIFTER = (*POSES, "--batch_size", 32, "--posenet_name", "mlp", "--stages", 1, "--dropout", 0, "--note", "t")
+LIFTER = (*POSES, "--batch_size", 31, "--posenet_name", "mlp", "--stages", 1, "--dropout", 0, "--note", "t")
 IMAGES = (
     "--dataset", "synthetic", "--motion", "tiny", "--synthetic_images", 4, "--synthetic_test", 2, "--no_cache",
     *POSES[4:], "--arch", "msra_18", "--backbone_weights", "none", "--num_workers", 0, "--val_intervals", 0,
@@ -129,23 +129,18 @@ def assert_same_run(first: Path, second: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "where", "single"),
-    [
-        (BASELINE, "--checkpoint", ()),
-        (POSEAUG, "--checkpoint", ()),
-        ((*HOURGLASS, "--batch_size", 2), "--exp_dir", ("--batch_size", 4)),  # published: of each process
-        (ENCODER_DECODER, "-c", ()),
-    ],
-    ids=["baseline", "poseaug", "hourglass", "encoder_decoder"],
+    ("words", "where", "tolerance"),
+    [(BASELINE, "--checkpoint", 2e-3), (POSEAUG, "--checkpoint", 1e-2), (ENCODER_DECODER, "-c", 2e-3)],
+    ids=["baseline", "poseaug", "encoder_decoder"],
 )
-def test_two_machines_train_as_one_process(machines, trained, script, monkeypatch, tmp_path, words, where, single):
+def test_two_machines_train_as_one_process(machines, trained, script, monkeypatch, tmp_path, words, where, tolerance):
     """Each with its own disk: the data lie on both, and only that of rank 0 gets files."""
     run = trained(words, where)
     monkeypatch.chdir(machines[0])
-    done = script(*words, *single, where, tmp_path)
+    done = script(*words, where, tmp_path)
     assert done.status == 0, done.err
     for one, two in zip(metric_rows(run_of(tmp_path)), metric_rows(run), strict=True):
-        assert two == pytest.approx(one, rel=1e-2)
+        assert two == pytest.approx(one, rel=tolerance)
 
 
 # ------------------------------------------------------------ deaths

@@ -3,7 +3,6 @@
 import json
 import shlex
 import shutil
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -266,20 +265,6 @@ def test_runs_of_the_same_second_have_a_folder_each(tmp_path):
     assert len(list(folder.parent.iterdir())) == 3
     args.resume = str(folder)
     assert poseaug.claim(poseaug.run_folder(args, "1122"), args, main) == folder
-
-
-@pytest.mark.parametrize("name", ["run_baseline.py", "run_poseaug.py"])
-def test_two_processes_train_as_one(folder, name):
-    options = (*MLP, "--epochs", 2, "--batch_size", 31, "--pretrain", "base.pth.tar")
-    options = options if name == "run_baseline.py" else (*options, "--warmup", 0, "--viz_every", 0)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    for processes, words in (("one", []), ("two", torchrun)):
-        words = [*words, *command(name, *options, "--checkpoint", f"{processes}_{name}")[bool(words) :]]
-        done = run_command(words, folder)
-        assert done.status == 0, done.err
-    assert done.out.count("[1]") == 1  # rank 0 alone speaks
-    for one, two in zip(*(metric_rows(run_of(folder / f"{count}_{name}")) for count in ("one", "two")), strict=True):
-        assert two == pytest.approx(one, rel=2e-3)
 
 
 def test_same_seed_same_numbers(here, script):

@@ -353,6 +353,20 @@ def test_options_differences_are_named():
         checkpoint.check_options("{", {})
 
 
+def test_file_to_go_on_from(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = Path("runs") / "a"
+    run.mkdir(parents=True)
+    for path in (run / "last.bin", run / "ckpt_3.bin", Path("other.bin")):
+        path.touch()
+    assert checkpoint.state_file(str(run), "last.bin") == run / "last.bin"
+    assert checkpoint.state_file("other.bin", "last.bin") == Path("other.bin")
+    assert checkpoint.state_file("ckpt_3.bin", "last.bin", run) == run / "ckpt_3.bin"
+    assert checkpoint.state_file("other.bin", "last.bin", run) == Path("other.bin")
+    assert checkpoint.state_file(tmp_path / run, "last.bin", run) == tmp_path / run / "last.bin"
+    assert checkpoint.state_file("gone.bin", "last.bin", run) == run / "gone.bin"  # the error names it there
+
+
 def test_nonfinite_names():
     bad = torch.tensor([1.0, float("nan")])
     state = {"a": torch.ones(2), "b": {"c": [bad]}, "n": torch.tensor(3), "best": float("inf")}
