@@ -195,7 +195,7 @@ def test_demo_on_cuda_finds_what_it_finds_on_the_cpu(trained, script):
 def test_interrupted_run_resumes_as_if_never_stopped(here, folder, script):
     """Stopped in mid-epoch, with workers, and bit for bit."""
     words = (*TINY, *EVERY_LOSS, "--num_epochs", 3)
-    words += ("--num_workers", 1, "--lr_step", 2, "--print_iter", 1, "--threads", 1)
+    words += ("--num_workers", 1, "--lr_step", 2, "--print_iter", 1, "--threads", 1, "--val_intervals", 2)
     assert script("train_hourglass.py", "--exp_id", "whole", *words).status == 0
     err = interrupt(command("train_hourglass.py", "--exp_id", "parts", *words), folder, "epoch 2 step 1/")
     assert "stopped in epoch" in err

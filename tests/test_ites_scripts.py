@@ -324,8 +324,8 @@ def test_pictures_of_what_is_not_there(in_tiny, script):
 
 
 @pytest.mark.parametrize("name", ["train_teacher.py", "train_student.py", "test_teacher.py", "test_student.py"])
-def test_help_shows_every_published_option(name, tmp_path):
-    done = run_command(command(name, "--help"), tmp_path)
+def test_help_shows_every_published_option(script, name):
+    done = script(name, "--help")
     assert done.status == 0
     published = """-d -k -str -ste -a -c --teacher_checkpoint -r -decay -nw --reploss-weight --momentum --weight-decay
         --subset --downsample --no-eval --evaluate --vis -lr -lrd --n-fully-connected --n-layers --dict-basis-size
