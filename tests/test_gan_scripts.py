@@ -1,7 +1,6 @@
 """train_gan.py and test_gan.py on tiny data: both methods, supervised, resume, several processes, published files."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import models
 from common import checkpoint, gan
 from common.npz import save_npz
 from models import gan_losses
-from tests.conftest import assert_refused, command, interrupt, metric_rows, run_command
+from tests.conftest import TWO_PROCESSES, assert_refused, command, interrupt, metric_rows, run_command, torchrun
 from tests.steps import forbid_waiting, numbers, steps_of
 from tests.tiny_dataset import write_tiny_dataset
 
@@ -172,8 +171,7 @@ def test_two_processes_train_as_one(here, folder, script):
     """On unequal shares: 3 and 2 pairs of frames beside 11 poses each. No dropout: its draws differ by process."""
     options = (*TINY[:-1], 22, "-e", 1, "--dropout", 0, "--gen_lr", 1e-6, "--dis_lr", 1e-6)
     assert script("train_gan.py", *options, "-c", "one").status == 0
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    done = run_command([*torchrun, *command("train_gan.py", *options, "-c", "two")[1:]], folder)
+    done = run_command(torchrun(command("train_gan.py", *options, "-c", "two"), *TWO_PROCESSES), folder)
     assert done.status == 0, done.err
     (one,), (two,) = metric_rows(folder / "one"), metric_rows(folder / "two")
     assert two == pytest.approx(one, rel=2e-3)

@@ -4,7 +4,6 @@ import json
 import os
 import shlex
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ import torch
 from PIL import Image
 
 from common import checkpoint
-from tests.conftest import assert_refused, command, interrupt, metric_rows, run_command
+from tests.conftest import TWO_PROCESSES, assert_refused, command, interrupt, metric_rows, run_command, torchrun
 from tests.tiny_dataset import write_tiny_dataset
 
 TINY = ("--data-dir", ".", "-d", "tiny", "-k", "gt", "--device", "cpu")
@@ -158,9 +157,7 @@ def test_two_processes_train_as_one(in_tiny, tiny, script, stage):
     )
     name = f"train_{stage}.py"
     assert script(name, *options, "-c", f"one_{stage}").status == 0
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    words = [*torchrun, *command(name, *options, "-c", f"two_{stage}")[1:]]
-    done = run_command(words, tiny)
+    done = run_command(torchrun(command(name, *options, "-c", f"two_{stage}"), *TWO_PROCESSES), tiny)
     assert done.status == 0, done.err
     assert done.out.count("[1] time") == 1  # rank 0 alone speaks
     (one,), (two,) = metric_rows(tiny / f"one_{stage}"), metric_rows(tiny / f"two_{stage}")

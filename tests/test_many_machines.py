@@ -13,7 +13,18 @@ import pytest
 from common import checkpoint, hourglass
 from common.multiview_writer import write_multiview
 from common.skeleton import H36M_17
-from tests.conftest import ROOT, Outcome, assert_refused, command, metric_rows, one_thread, run_command, same
+from tests.conftest import (
+    ROOT,
+    TWO_PROCESSES,
+    Outcome,
+    assert_refused,
+    command,
+    metric_rows,
+    one_thread,
+    run_command,
+    same,
+    torchrun,
+)
 from tests.tiny_dataset import tiny_poses, write_tiny_dataset
 
 POSES = ("--data-dir", "data", "-d", "tiny", "--subjects-train", "S1", "--subjects-test", "S9", "--device", "cpu")
@@ -76,11 +87,6 @@ def train_on_both(machines: list[Path], words: tuple, where: str) -> Path:
     written = [machine for machine, old in zip(machines, before, strict=True) if set(machine.rglob("*")) != old]
     assert len(written) == 1 and [bool(outcome.out) for outcome in outcomes].count(True) == 1  # rank 0 alone
     return run_of(written[0] / words[0].split(".")[0])
-
-
-def torchrun(words: list[str], *options) -> list[str]:
-    """A command line of Python under torchrun."""
-    return [words[0], "-m", "torch.distributed.run", *map(str, options), *words[1:]]
 
 
 def on_two_machines(folders: list[Path], words: list[str], *options) -> list[Outcome]:
@@ -151,7 +157,7 @@ def test_a_death_ends_the_job_and_resume_goes_on_exactly(folder, trained):
     name, *options = BASELINE
     whole = trained(BASELINE, "--checkpoint")
     dying = command("tests/dying.py", "died_1", 1, 1, 1, ROOT / name, *options, "--checkpoint", "killed")
-    done = run_command(torchrun(dying, "--standalone", "--nproc_per_node", 2), folder, timeout=60)
+    done = run_command(torchrun(dying, *TWO_PROCESSES), folder, timeout=60)
     assert done.status == 1
     (line,) = (line for line in done.err.splitlines() if line.startswith("error: "))
     assert "another process" in line and "--resume" in line and "[rank0]" not in done.err
@@ -159,7 +165,7 @@ def test_a_death_ends_the_job_and_resume_goes_on_exactly(folder, trained):
     assert not [path for path in run.iterdir() if ".tmp" in path.name] and len(metric_rows(run)) == 1
     assert checkpoint.load(run / "last.pth.tar")["epoch"] == 1
 
-    words = torchrun(command(*BASELINE, "--resume", run), "--standalone", "--nproc_per_node", 2)
+    words = torchrun(command(*BASELINE, "--resume", run), *TWO_PROCESSES)
     done = run_command(words, folder)
     assert done.status == 0, done.err
     assert_same_run(run, whole)
