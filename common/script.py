@@ -63,6 +63,7 @@ def run_script(main: Callable[[], None]) -> NoReturn:
     of the run has died: one line, status 1. A closed pipe (`| head`): no line, status 141. Anything else is a bug and
     keeps its traceback.
     """
+    torch.set_flush_denormal(True)  # numbers below 1e-38 are 0: some CPUs multiply others many times slower
     _log_to_stderr()
     signals = Signals()
     before = {number: signal.signal(number, signals) for number in (signal.SIGINT, signal.SIGTERM)}

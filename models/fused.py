@@ -2,9 +2,9 @@
 
 `y = norm_relu_dropout(x, norm, p, training)` replaces `F.dropout(F.relu(norm(x)), p, training)` for x of shape (N, C),
 channels last, with `norm` an `nn.BatchNorm1d`. Bring other layouts to rows first: a feature map (B, T, C) is
-`x.flatten(0, 1)`, or `x.view(-1, C)`. On the CPU a training step goes over memory as little as it can; on CUDA, under
-autocast, in evaluation, and with any other norm (`common.batch_norm.SyncBatchNorm`) it is torch's own operations. Both
-draw from torch's default generator, but not the same numbers.
+`x.flatten(0, 1)`, or `x.view(-1, C)`. On the CPU a training step goes over memory as little as it can; on CUDA, in
+evaluation, and with any other norm (`common.batch_norm.SyncBatchNorm`) it is torch's own operations. Both draw from
+torch's default generator, but not the same numbers. Of bfloat16, as it comes under autocast, norm and sums are float32.
 
 How the fast form works. Rows are taken in blocks that stay in the cache for a chain of operations. Dropout's random
 numbers are as few bits as the rate needs (two for a rate of 1/4). Neither the norm's result nor the mask is kept for
@@ -30,7 +30,11 @@ def norm_relu_dropout(x: Tensor, norm: nn.Module, p: float, training: bool) -> T
         return _NormReluDropout.apply(
             x, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.momentum, norm.eps, p
         )
-    if _is_fast(x, norm) and not (training or norm.training or torch.is_grad_enabled()):
+    if (
+        _is_fast(x, norm)
+        and x.dtype == norm.weight.dtype
+        and not (training or norm.training or torch.is_grad_enabled())
+    ):
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt_()
         return torch.addcmul(torch.addcmul(norm.bias, norm.running_mean, scale, value=-1), x, scale).clamp_min_(0)
     return F.dropout(F.relu(norm(x), inplace=True), p, training)
@@ -44,10 +48,9 @@ def _is_fast(x: Tensor, norm: nn.Module) -> bool:
         and norm.track_running_stats
         and norm.momentum is not None
         and x.device.type == "cpu"
-        and x.dtype == norm.weight.dtype
+        and x.dtype in (norm.weight.dtype, torch.bfloat16)
         and x.dim() == 2
         and x.is_contiguous()
-        and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
     )
 
@@ -66,7 +69,7 @@ class _NormReluDropout(torch.autograd.Function):
         shift = torch.addcmul(bias * factor, mean, scale, value=-1)
         rows = block_rows(x)
         y = torch.empty_like(x)
-        drawn = x.new_empty(rows * x.shape[1] + 64)
+        drawn = x.new_empty(rows * x.shape[1] + 64, dtype=weight.dtype if bits > 8 else x.dtype)
         for x_block, y_block in zip(x.split(rows), y.split(rows), strict=True):
             torch.addcmul(shift, x_block, scale, out=y_block).clamp_min_(0)
             if dropped:
@@ -85,12 +88,12 @@ class _NormReluDropout(torch.autograd.Function):
         rows = block_rows(x)
         passed = torch.empty_like(x)  # the gradient that ReLU and dropout let through, without dropout's factor
         parts = [tensor.split(rows) for tensor in (gradient, x, y, passed)]
-        product = torch.empty_like(x[:rows])
-        sums = x.new_empty(2, len(parts[0]), x.shape[1])
+        product = mean.new_empty(x[:rows].shape)
+        sums = mean.new_empty(2, len(parts[0]), x.shape[1])
         for i, (g, x_block, y_block, out) in enumerate(zip(*parts, strict=True)):
             keep_above(g, y_block, 0, out=out)
             centred = torch.sub(x_block, mean, out=product[: len(g)])
-            torch.sum(out, 0, out=sums[0, i])
+            torch.sum(out, 0, dtype=mean.dtype, out=sums[0, i])
             torch.sum(centred.mul_(out), 0, out=sums[1, i])
         total, moment = sums.sum(1)
         # x's gradient is scale * (passed - mean(passed) - xhat * mean(passed * xhat)), here a row times each and a row.

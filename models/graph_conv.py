@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import InputError
-from models.functional import full_precision
+from models.functional import full_precision, no_autocast
 
 
 class SemanticGraphConv(nn.Module):
@@ -64,11 +64,16 @@ class SemanticGraphConv(nn.Module):
         if inside < outside:
             # Each node's own weight goes into its copy of W[0], which is far smaller than x.
             mixed = mix_nodes(neighbours, x) @ self.W[1]
-            return torch.baddbmm(mixed, x, own[:, None, None] * self.W[0]) + self.bias
-        if inside > outside or torch.is_autocast_enabled(x.device.type) or torch.compiler.is_compiling():
+            y = torch.baddbmm(mixed, x, own[:, None, None] * self.W[0])
+            return y + self.bias.to(y.dtype)
+        if inside > outside or torch.compiler.is_compiling():
             of_own, of_neighbours = (x @ torch.cat((self.W[0], self.W[1]), 1)).chunk(2, 2)
             return mix_nodes(neighbours, of_neighbours) + own[:, None, None] * of_own + self.bias
-        return _GraphProducts.apply(x, self.W, own, neighbours, self.bias)
+        operands = x, self.W, own, neighbours, self.bias
+        if torch.is_autocast_enabled(x.device.type):
+            operands = (tensor.to(torch.get_autocast_dtype(x.device.type)) for tensor in operands)
+        with no_autocast(x):
+            return _GraphProducts.apply(*operands)
 
 
 class _GraphProducts(torch.autograd.Function):

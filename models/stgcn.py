@@ -173,7 +173,8 @@ def dropout_(x: Tensor, p: float, training: bool) -> Tensor:
     """`F.dropout` of a dense tensor that nobody else needs, with few random bits on the CPU; x may be overwritten."""
     if not training or p == 0:
         return x
-    if x.device.type == "cpu" and p < 1 and x.dtype == torch.float32 and not torch.compiler.is_compiling():
+    known = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
+    if known and p < 1 and not torch.compiler.is_compiling():
         return Dropout.apply(x, p)
     return F.dropout(x, p)
 
@@ -189,7 +190,7 @@ class Dropout(torch.autograd.Function):
         bits, dropped = dropout_code(p)
         ctx.factor = 1 / (1 - dropped / 2**bits)
         mask = torch.empty(x.shape, dtype=torch.bool)
-        drawn = x.new_empty(Dropout.block + 64)
+        drawn = x.new_empty(Dropout.block + 64, dtype=torch.float32 if bits > 8 else x.dtype)
         for values, kept in zip(x.view(-1).split(Dropout.block), mask.view(-1).split(Dropout.block), strict=True):
             numbers = draw_fields(drawn, len(values), bits)
             torch.gt(numbers, dropped - 0.5, out=kept)

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+import models
 from common.batch_norm import SyncBatchNorm
 from models import fused
 from models.fused import norm_relu_dropout
@@ -51,6 +52,51 @@ def test_values_statistics_and_gradients_are_those_of_the_plain_operations(small
     torch.testing.assert_close(norm.bias.grad, other.bias.grad)
     for name, buffer in norm.named_buffers():
         torch.testing.assert_close(buffer, dict(other.named_buffers())[name], msg=name)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.25, 0.1])
+def test_bfloat16_rounds_once(small_blocks, p):
+    """As under autocast: norm, sums and statistics are those of float64 on the rounded input, up to bfloat16's eight
+    bits in what is bfloat16 itself.
+    """
+    norm, other = norm_of(10, torch.float32), norm_of(10)
+    x = rows(33, 10).detach().bfloat16().requires_grad_()
+    copy = x.detach().double().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = norm_relu_dropout(x, norm, p, training=True)
+    assert found.dtype == torch.bfloat16 and type(found.grad_fn).__name__ == "_NormReluDropoutBackward"
+    expected = plain(copy, other, (found != 0).double(), p)
+    torch.testing.assert_close(found.double(), expected, rtol=2**-8, atol=1e-6)
+    weights = torch.arange(found.numel()).view_as(found).double().sin().bfloat16()
+    found.backward(weights)
+    expected.backward(weights.double())
+    torch.testing.assert_close(x.grad.double(), copy.grad, rtol=2**-7, atol=2**-7 * copy.grad.abs().max().item())
+    for value, exact in zip(norm.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(value.grad.double(), exact.grad, rtol=1e-4, atol=1e-4)
+    for buffer, exact in zip(norm.buffers(), other.buffers(), strict=True):
+        torch.testing.assert_close(buffer.to(exact.dtype), exact)
+
+
+@pytest.mark.parametrize("name", ["mlp", "videopose", "gcn", "stgcn"])
+def test_lifters_learn_under_autocast_what_they_learn_without(name):
+    """The gradient of every large weight is float32, about as long, and points about the same way."""
+    torch.manual_seed(0)
+    model = models.create(name, dropout=0.0).train()
+    keypoints, pose = 0.3 * torch.randn(64, 16, 2), 0.3 * torch.randn(64, 16, 3)
+
+    def gradients(low: bool) -> dict[str, torch.Tensor]:
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            F.mse_loss(model(keypoints), pose).backward()
+        return {n: p.grad for n, p in model.named_parameters() if p.grad is not None and p.numel() > 4096}
+
+    expected, found = gradients(False), gradients(True)
+    assert found.keys() == expected.keys() and len(found) > 3
+    for weight, gradient in expected.items():
+        assert found[weight].dtype == torch.float32
+        if gradient.abs().max() > 1e-9:
+            assert F.cosine_similarity(found[weight].flatten(), gradient.flatten(), 0) > 0.95, weight
+            assert found[weight].norm().item() == pytest.approx(gradient.norm().item(), rel=0.1), weight
 
 
 def test_gradients_agree_with_finite_differences(small_blocks):
@@ -116,7 +162,7 @@ def test_evaluation_is_the_plain_norm_and_draws_nothing(grad):
 
 
 def test_other_cases_are_torchs_own():
-    """A synchronised norm, a frozen norm, autocast, channels apart: right values, by the plain operations."""
+    """Norms synchronised or frozen, channels apart, autocast in evaluation: right values, by the plain operations."""
     x = rows(12, 10, torch.float32).detach()
     frozen = norm_of(10, torch.float32).eval()
     torch.testing.assert_close(norm_relu_dropout(x, frozen, 0.0, training=True), F.relu(frozen(x)))
@@ -132,7 +178,7 @@ def test_other_cases_are_torchs_own():
         norm_relu_dropout(x, norm_of(10, torch.float32), 0.0, training=True),
     )
     with torch.autocast("cpu", torch.bfloat16):
-        assert norm_relu_dropout(x.bfloat16(), norm, 0.25, training=True).dtype == torch.bfloat16
+        assert norm_relu_dropout(x.bfloat16(), norm.eval(), 0.25, training=False).dtype == torch.bfloat16
 
 
 def test_one_row_is_refused_as_by_batch_norm():
