@@ -69,12 +69,14 @@ class _NormReluDropout(torch.autograd.Function):
         shift = torch.addcmul(bias * factor, mean, scale, value=-1)
         rows = block_rows(x)
         y = torch.empty_like(x)
-        drawn = x.new_empty(rows * x.shape[1] + 64, dtype=weight.dtype if bits > 8 else x.dtype)
-        for x_block, y_block in zip(x.split(rows), y.split(rows), strict=True):
-            torch.addcmul(shift, x_block, scale, out=y_block).clamp_min_(0)
+        numbers = draw_numbers(x.numel(), bits).view_as(x) if dropped else x
+        wide, drawn = weight.new_empty(2, rows, x.shape[1])
+        for x_block, y_block, number in zip(x.split(rows), y.split(rows), numbers.split(rows), strict=True):
+            result = y_block if y.dtype == wide.dtype else wide[: len(y_block)]
+            torch.addcmul(shift, widened(x_block, wide), scale, out=result).clamp_min_(0)
             if dropped:
-                values = draw_fields(drawn, y_block.numel(), bits).view_as(y_block)
-                keep_above(y_block, values, dropped - 0.5, out=y_block)
+                keep_above(result, widened(number, drawn), dropped - 0.5, out=result)
+            y_block.copy_(result)  # nothing, if it is y_block
         ctx.save_for_backward(x, y, mean, inverse, scale)
         ctx.factor = factor
         return y
@@ -88,21 +90,27 @@ class _NormReluDropout(torch.autograd.Function):
         rows = block_rows(x)
         passed = torch.empty_like(x)  # the gradient that ReLU and dropout let through, without dropout's factor
         parts = [tensor.split(rows) for tensor in (gradient, x, y, passed)]
-        product = mean.new_empty(x[:rows].shape)
+        product, wide = mean.new_empty(2, *x[:rows].shape)
         sums = mean.new_empty(2, len(parts[0]), x.shape[1])
         for i, (g, x_block, y_block, out) in enumerate(zip(*parts, strict=True)):
-            keep_above(g, y_block, 0, out=out)
-            centred = torch.sub(x_block, mean, out=product[: len(g)])
-            torch.sum(out, 0, dtype=mean.dtype, out=sums[0, i])
-            torch.sum(centred.mul_(out), 0, out=sums[1, i])
+            through = widened(keep_above(g, y_block, 0, out=out), wide)
+            centred = torch.sub(widened(x_block, product), mean, out=product[: len(g)])
+            torch.sum(through, 0, out=sums[0, i])
+            torch.sum(centred.mul_(through), 0, out=sums[1, i])
         total, moment = sums.sum(1)
         # x's gradient is scale * (passed - mean(passed) - xhat * mean(passed * xhat)), here a row times each and a row.
         slope = (moment * inverse.square()).mul_(scale).div_(-len(x))
         offset = (total * scale).div_(-len(x)).addcmul_(mean, slope, value=-1)
         for x_block, out in zip(parts[1], parts[3], strict=True):
-            rest = torch.addcmul(offset, x_block, slope, out=product[: len(out)])
-            torch.addcmul(rest, out, scale, out=out)
+            rest = torch.addcmul(offset, widened(x_block, product), slope, out=product[: len(out)])
+            through = widened(out, wide)
+            out.copy_(torch.addcmul(rest, through, scale, out=through))
         return passed, moment * inverse * ctx.factor, total * ctx.factor, None, None, None, None, None
+
+
+def widened(block: Tensor, room: Tensor) -> Tensor:
+    """`block`, or a copy of it in the first rows of `room` where that is of another type."""
+    return block if block.dtype == room.dtype else room[: len(block)].copy_(block)
 
 
 def block_rows(x: Tensor) -> int:
@@ -121,20 +129,13 @@ def dropout_code(p: float) -> tuple[int, int]:
     return 16, round(p * 2**16)
 
 
-def draw_fields(out: Tensor, count: int, bits: int) -> Tensor:
-    """`count` random numbers of so many bits, 0 to 2^bits - 1, from torch's default generator -> a part of `out`.
-
-    out: (at least count + 64), float; all of it may be overwritten.
-    """
+def draw_numbers(count: int, bits: int) -> Tensor:
+    """-> (count,) integers of so many random bits, 1, 2, 4, 8 or 16, from torch's default generator."""
     words = torch.empty((count * bits + 63) // 64, dtype=torch.int64).random_(-(2**63), None)
-    if bits == 16:
-        return out[: 4 * len(words)].copy_(words.view(torch.int16)).add_(2**15)[:count]
-    each = 8 * len(words)
-    low = (2**bits - 1) * 0x0101010101010101 if bits < 8 else -1  # the lowest field of every byte
-    for i in range(8 // bits):
-        field = (words >> (i * bits) if i else words) & low
-        out[i * each : (i + 1) * each].copy_(field.view(torch.uint8))
-    return out[:count]
+    if bits < 8:
+        low = (2**bits - 1) * 0x0101010101010101  # the lowest number of every byte
+        words = (words >> torch.arange(0, 8, bits)[:, None]).bitwise_and_(low)
+    return words.view(torch.uint16 if bits == 16 else torch.uint8).flatten()[:count]
 
 
 def keep_above(values: Tensor, criterion: Tensor, threshold: float, out: Tensor) -> Tensor:

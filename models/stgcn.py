@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from common.skeleton import H36M_16, H36M_17
 from models.functional import full_precision, no_autocast
-from models.fused import draw_fields, dropout_code, keep_above, norm_relu_dropout
+from models.fused import draw_numbers, dropout_code, keep_above, norm_relu_dropout, widened
 from models.graph_conv import poses_of
 from models.partitioned_conv import Conv, Graph, PartitionedConv, distance_to_centre, normalised_adjacency, partitions
 
@@ -190,11 +190,13 @@ class Dropout(torch.autograd.Function):
         bits, dropped = dropout_code(p)
         ctx.factor = 1 / (1 - dropped / 2**bits)
         mask = torch.empty(x.shape, dtype=torch.bool)
-        drawn = x.new_empty(Dropout.block + 64, dtype=torch.float32 if bits > 8 else x.dtype)
-        for values, kept in zip(x.view(-1).split(Dropout.block), mask.view(-1).split(Dropout.block), strict=True):
-            numbers = draw_fields(drawn, len(values), bits)
-            torch.gt(numbers, dropped - 0.5, out=kept)
-            keep_above(values, numbers, dropped - 0.5, out=values).mul_(ctx.factor)
+        drawn, wide = torch.empty(2, Dropout.block)
+        tensors = x.view(-1), draw_numbers(x.numel(), bits), mask.view(-1)
+        for values, number, kept in zip(*(tensor.split(Dropout.block) for tensor in tensors), strict=True):
+            number = widened(number, drawn)
+            torch.gt(number, dropped - 0.5, out=kept)
+            result = widened(values, wide)
+            values.copy_(keep_above(result, number, dropped - 0.5, out=result).mul_(ctx.factor))
         ctx.save_for_backward(mask)
         return x
 
