@@ -30,11 +30,8 @@ def norm_relu_dropout(x: Tensor, norm: nn.Module, p: float, training: bool) -> T
         return _NormReluDropout.apply(
             x, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.momentum, norm.eps, p
         )
-    if (
-        _is_fast(x, norm)
-        and x.dtype == norm.weight.dtype
-        and not (training or norm.training or torch.is_grad_enabled())
-    ):
+    scoring = not (training or norm.training or torch.is_grad_enabled())
+    if _is_fast(x, norm) and scoring and x.dtype == norm.weight.dtype:
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt_()
         return torch.addcmul(torch.addcmul(norm.bias, norm.running_mean, scale, value=-1), x, scale).clamp_min_(0)
     return F.dropout(F.relu(norm(x), inplace=True), p, training)
@@ -69,8 +66,8 @@ class _NormReluDropout(torch.autograd.Function):
         shift = torch.addcmul(bias * factor, mean, scale, value=-1)
         rows = block_rows(x)
         y = torch.empty_like(x)
-        numbers = draw_numbers(x.numel(), bits).view_as(x) if dropped else x
-        wide, drawn = weight.new_empty(2, rows, x.shape[1])
+        numbers = draw_numbers(x.numel(), bits).view_as(x) if dropped else x  # x: not looked at
+        wide, drawn = weight.new_empty(2, *x[:rows].shape)
         for x_block, y_block, number in zip(x.split(rows), y.split(rows), numbers.split(rows), strict=True):
             result = y_block if y.dtype == wide.dtype else wide[: len(y_block)]
             torch.addcmul(shift, widened(x_block, wide), scale, out=result).clamp_min_(0)
