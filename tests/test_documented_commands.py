@@ -474,6 +474,8 @@ BENCHMARKS = [
     show("python benchmarks/train_step.py --methods student gcn --rounds 8", f"{STEP} --no-baseline"),
     show("python benchmarks/train_step.py --methods mlp videopose gcn stgcn --rounds 4", STEP),
     show("python benchmarks/train_step.py --methods gcn stgcn --rounds 4", f"{STEP} --no-baseline"),
+    show("python benchmarks/train_step.py --methods mlp videopose gcn stgcn student --rounds 2",
+         f"{STEP} --no-baseline --amp"),
     show("python benchmarks/train_step.py --methods gan_lifter --rounds 2", STEP),
     show("python benchmarks/poseaug_epoch.py", f"--poses 300000 --baseline-steps 0 --stages 1 --device cpu {HERE}"),
     show("python benchmarks/image_pipeline.py", "--samples 4 --side 200"),
