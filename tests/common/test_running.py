@@ -290,7 +290,7 @@ def test_run_script_statuses(capsys):
 
 
 def test_scripts_take_denormal_numbers_for_zero(capsys):
-    """Some CPUs multiply them many times slower: training a lifter there took five times as long by its 100th step."""
+    """Some CPUs multiply them many times slower: see docs/measured.md for what that does to training."""
     product = []
     torch.set_flush_denormal(False)
     tiny = torch.tensor([1e-39])
