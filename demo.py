@@ -21,6 +21,7 @@ the image, Chen's heads 1 from it over the training set. Of a single picture it 
 unless --vis-html asks for a page.
 """
 
+import logging
 from argparse import Namespace
 from functools import partial
 from pathlib import Path
@@ -29,26 +30,21 @@ import numpy as np
 import torch
 
 import models
-from common import (
-    any_lifter,
-    checkpoint,
-    hourglass,
-    hourglass_checkpoint,
-    hourglass_options,
-    image_poses,
-    lift_video,
-    running,
-    turntable,
-    video,
-)  # fmt: skip
-from common import hourglass_pictures as pictures
+from common.draw import turntable  # fmt: skip
 from common.errors import InputError
-from common.heatmap_decode import REFINEMENTS
-from common.keypoint_files import LAYOUT_NAMES, KeypointFile
-from common.npz import save_npz
-from common.options import Parser, number
-from common.video import Pictures
-from models.lift_any import camera_poses
+from common.files.npz import save_npz
+from common.images.decode import REFINEMENTS
+from common.run import checkpoint  # fmt: skip
+from common.run.options import Parser, number
+from common.run.run import Run, start  # fmt: skip
+from common.run.script import run_script  # fmt: skip
+from common.video import find, frames  # fmt: skip
+from common.video.frames import Pictures
+from common.video.read import LAYOUT_NAMES, KeypointFile
+from methods import lift_video, lifters  # fmt: skip
+from methods.hourglass import checkpoint as hourglass_checkpoint
+from methods.hourglass import evaluation, options, pictures  # fmt: skip
+from methods.lift_any import camera_poses
 
 # Published options of the Caffe network that found the 2D pose.
 CAFFE = {
@@ -65,7 +61,7 @@ def options_parser() -> Parser:
     )
     parser.add_argument(
         "--method",
-        choices=("hourglass", *any_lifter.METHODS),
+        choices=("hourglass", *lifters.METHODS),
         help="how the pose is found; default: hourglass with --demo, else the lifter that the checkpoint holds",
     )
     parser.add_argument("--demo", type=Path, metavar="IMAGE", help="hourglass: an image or a folder of images")
@@ -75,7 +71,7 @@ def options_parser() -> Parser:
     )  # fmt: skip
     parser.add_argument(
         "--box",
-        type=image_poses.box,
+        type=find.box,
         metavar="X,Y,W,H",
         help="2D model: all that the person walks through, pixels; default: all",
     )
@@ -115,18 +111,18 @@ def main() -> None:
     if args.method == "hourglass":
         return from_images(parser, args)
     check_options(parser, args)
-    run = running.start(args)
-    saved = any_lifter.load(args.ckpt, args.method, args.causal)
-    with video.opened(args.input) as images:
+    run = start(args)
+    saved = lifters.load(args.ckpt, args.method, args.causal)
+    with frames.opened(args.input) as images:
         from_keypoints(args, run, saved, images)
 
 
-def from_keypoints(args: Namespace, run: running.Run, saved: any_lifter.SavedLifter, images: Pictures | None) -> None:
+def from_keypoints(args: Namespace, run: Run, saved: lifters.SavedLifter, images: Pictures | None) -> None:
     """Lift what a file holds, or what the 2D model finds in the pictures."""
     raw = None
     if args.load_model:
         finder, _ = load_finder(args, run)
-        raw = image_poses.follow(finder, images, args.thr, args.box, partial(run.progress, text="2D poses"))
+        raw = find.follow(finder, images, args.thr, args.box, partial(run.progress, text="2D poses"))
     found, size, fps, report = lift_video.read(args, images, saved.method, raw)
     images = None if images is None else images.part(slice(found.rows.start, found.rows.stop))
     print(report)
@@ -148,14 +144,14 @@ def from_keypoints(args: Namespace, run: running.Run, saved: any_lifter.SavedLif
 
 
 def lift(
-    saved: any_lifter.SavedLifter, file: Path, found: KeypointFile, size: tuple[int, int] | None, run: running.Run
+    saved: lifters.SavedLifter, file: Path, found: KeypointFile, size: tuple[int, int] | None, run: Run
 ) -> torch.Tensor:
     """Poses (T, 17, 3), camera axes, the hip at the origin, in the lifter's unit."""
     network = models.create(saved.network.name, **saved.network.sizes)
     checkpoint.load_weights(network, saved.network.state, file)
     points = torch.from_numpy(found.points)
-    any_lifter.check_size(points, file.name)
-    keypoints = any_lifter.lifter_input(saved.method, points, size).to(run.device)
+    lifters.check_size(points, file.name)
+    keypoints = lifters.lifter_input(saved.method, points, size).to(run.device)
     with run.autocast():
         return camera_poses(network.to(run.device).eval(), saved.method, keypoints, saved.camera, saved.factor)
 
@@ -209,16 +205,16 @@ def from_images(parser: Parser, args: Namespace) -> None:
         parser.error("hourglass takes --demo IMAGE_OR_FOLDER and --load_model FILE")
     if args.gpus.strip() == "-1":
         args.device = "cpu"
-    if len(hourglass_options.gpu_numbers(args.gpus)) > 1:
+    if len(options.gpu_numbers(args.gpus)) > 1:
         parser.error(f"--gpus {args.gpus}: the demo takes one, or -1 for the CPU")
-    run = hourglass_options.start(args)
+    run = options.start_on_gpus(args)
     files = pictures.image_files(source)
     finder, has_depths = load_finder(args, run)
     if not has_depths:
-        running.log.warning("%s has no depths (stage 1): 2D poses only", args.load_model)
+        logging.warning("%s has no depths (stage 1): 2D poses only", args.load_model)
     names, found = pictures.picture_names(files), {}
     for file, image in run.progress(pictures.readable_images(files), len(files), "images"):
-        found[file] = image_poses.find(finder, [image], image_poses.whole_picture(image.size, finder)[None])
+        found[file] = find.find(finder, [image], find.whole_picture(image.size, finder)[None])
         pictures.save_pose(args.output, names[file], image, found[file])
     if not found:
         raise InputError(f"none of {len(files)} file{'s' * (len(files) > 1)} of {source} could be read as an image")
@@ -228,18 +224,18 @@ def from_images(parser: Parser, args: Namespace) -> None:
     print(f"{len(found)} of {len(files)} images; results in {args.output}")
 
 
-def load_finder(args: Namespace, run: running.Run) -> tuple[image_poses.Finder, bool]:
+def load_finder(args: Namespace, run: Run) -> tuple[find.Finder, bool]:
     """The image network of --load_model, and whether it has depths."""
-    path = hourglass_options.find_weights(args.load_model)
+    path = options.find_weights(args.load_model)
     saved = hourglass_checkpoint.load(path)
     model = models.create(saved.name, **saved.sizes)
     hourglass_checkpoint.load_weights(model, saved.state, path)
-    model = model.to(run.device, memory_format=hourglass.memory_format(run.device)).eval()
-    predict = hourglass.network(model, run, hourglass_checkpoint.arch_of(saved))
+    model = model.to(run.device, memory_format=evaluation.memory_format(run.device)).eval()
+    predict = evaluation.network(model, run, hourglass_checkpoint.arch_of(saved))
     trained = checkpoint.saved_options(saved.file)
     size = tuple(trained.get(name, saved.sizes.get("size", 256)) for name in ("input_h", "input_w"))
-    return image_poses.Finder(predict, size, args.refine, run.device), saved.sizes["depth"]
+    return find.Finder(predict, size, args.refine, run.device), saved.sizes["depth"]
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

@@ -19,11 +19,13 @@ import torch
 from torch import Tensor, nn
 
 import models
-from common import any_lifter, checkpoint, running
 from common.errors import InputError
-from common.files import write_atomic
-from common.options import Parser
-from models.lift_any import forward_of
+from common.files.atomic import write_atomic
+from common.run import checkpoint
+from common.run.options import Parser
+from common.run.script import run_script
+from methods import lifters
+from methods.lift_any import forward_of
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 POSES = (5, 64)  # batches of the check; neither is the size that the graph was traced with
@@ -33,7 +35,7 @@ TOLERANCE = 1e-4  # of the largest coordinate
 class Lifter(nn.Module):
     """A network with the last steps of its method around it: keypoints -> pose."""
 
-    def __init__(self, network: nn.Module, saved: any_lifter.SavedLifter):
+    def __init__(self, network: nn.Module, saved: lifters.SavedLifter):
         super().__init__()
         self.network = network
         self.lift = forward_of(network, saved.method, saved.camera, saved.factor)
@@ -46,7 +48,7 @@ class Lifter(nn.Module):
 def main() -> None:
     parser = Parser(__doc__)
     parser.add_argument("-c", "--ckpt", type=Path, required=True, metavar="FILE", help="checkpoint of a lifter")
-    parser.add_argument("--method", choices=any_lifter.METHODS, help="default: as the file says")
+    parser.add_argument("--method", choices=lifters.METHODS, help="default: as the file says")
     parser.add_argument("--causal", action="store_true", default=None, help="videopose was trained with --causal")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: beside the checkpoint, .onnx")
     args = parser.parse_args()
@@ -54,7 +56,7 @@ def main() -> None:
     if missing:
         raise InputError(f"export needs {', '.join(missing)}: pip install {' '.join(missing)}")
 
-    saved = any_lifter.load(args.ckpt, args.method, args.causal)
+    saved = lifters.load(args.ckpt, args.method, args.causal)
     network = models.create(saved.network.name, **saved.network.sizes).eval()
     checkpoint.load_weights(network, saved.network.state, args.ckpt)
     lifter = Lifter(network, saved).eval()
@@ -66,9 +68,9 @@ def main() -> None:
     print(f"{len(content) / 1e6:.1f} MB in {target}")
 
 
-def example(saved: any_lifter.SavedLifter, network: nn.Module, count: int) -> Tensor:
+def example(saved: lifters.SavedLifter, network: nn.Module, count: int) -> Tensor:
     """Made-up keypoints of `count` poses, of the network's shape."""
-    joints = 16 if saved.method in any_lifter.POSEAUG else 17
+    joints = 16 if saved.method in lifters.POSEAUG else 17
     frames = getattr(network, "receptive_field", 1)
     keypoints = torch.randn(
         count, *([frames] if frames > 1 else []), joints, 2, generator=torch.Generator().manual_seed(0)
@@ -90,7 +92,7 @@ def export(lifter: nn.Module, keypoints: Tensor) -> bytes:
         return path.read_bytes()
 
 
-def compare(lifter: nn.Module, content: bytes, saved: any_lifter.SavedLifter, network: nn.Module) -> float:
+def compare(lifter: nn.Module, content: bytes, saved: lifters.SavedLifter, network: nn.Module) -> float:
     """Largest difference between ONNX Runtime and PyTorch, as a share of the largest coordinate.
 
     Raises:
@@ -118,4 +120,4 @@ def compare(lifter: nn.Module, content: bytes, saved: any_lifter.SavedLifter, ne
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

@@ -14,9 +14,9 @@ import sys
 import time
 from pathlib import Path
 
-from common import running
 from common.errors import InputError
-from common.options import Parser, number
+from common.run.options import Parser, number
+from common.run.script import run_script
 
 ROOT = Path(__file__).parent
 COLUMNS = ("MPJPE", "P-MPJPE", "plain N-MPJPE", "plain P-MPJPE")
@@ -68,4 +68,4 @@ def step(script: str, *options) -> None:
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

@@ -16,11 +16,16 @@ import torch
 from torch.nn import functional as F
 
 import models
-from common import checkpoint, lifter_options, poseaug, running
 from common.lifting import mirror, windows
-from common.options import Parser, bool_string, number
-from common.runlog import RunLog
+from common.run import checkpoint
+from common.run.log import RunLog
+from common.run.losses import LossBuffer
+from common.run.options import Parser, bool_string, number
+from common.run.run import start
+from common.run.script import resume_command, run_script
 from common.skeleton import H36M_16
+from methods.poseaug import evaluation
+from methods.poseaug import options as lifter_options
 
 COLUMNS = ("epoch", "lr", "loss_train", "error_h36m_p1", "error_h36m_p2", "error_3dhp_p1", "error_3dhp_p2")
 
@@ -50,28 +55,28 @@ def main() -> None:
     parser = options()
     args = parser.parse_args()
     lifter_options.check_options(parser, args)
-    run = running.start(args)
-    train = poseaug.load_split(args, args.subjects_train, run.device)
-    test = poseaug.load_split(args, args.subjects_test, run.device)
-    cross = poseaug.load_cross_data(args, run.device)
+    run = start(args)
+    train = evaluation.load_split(args, args.subjects_train, run.device)
+    test = evaluation.load_split(args, args.subjects_test, run.device)
+    cross = evaluation.load_cross_data(args, run.device)
     keypoints, targets = train.keypoints, train.relative
-    folder = poseaug.run_folder(args, poseaug.time_of_day(iso=False))
+    folder = evaluation.run_folder(args, evaluation.time_of_day(iso=False))
     run.settle_resume(args, folder / "last.pth.tar")
 
     model = models.create(args.posenet_name, **lifter_options.lifter_sizes(args))
-    pretrained = None if args.resume else poseaug.find_pretrained(args)
+    pretrained = None if args.resume else evaluation.find_pretrained(args)
     if pretrained:
-        poseaug.load_lifter(model, pretrained, torch.device("cpu"))
+        evaluation.load_lifter(model, pretrained, torch.device("cpu"))
     model = run.prepare(model)
     frames = getattr(model, "receptive_field", 1)
     optimizer = torch.optim.Adam(model.parameters(), args.lr, fused=True)
     parts = {"state_dict": model, "optimizer": optimizer}
 
-    saved = poseaug.resume(args, run, parts) if args.resume else {}
+    saved = evaluation.resume(args, run, parts) if args.resume else {}
     finished, first_step, partial, best = (saved.get(key) for key in ("epoch", "step", "losses", "best"))
-    folder = poseaug.claim(folder, args, run)
+    folder = evaluation.claim(folder, args, run)
     log = RunLog(folder, args, resume=bool(args.resume))
-    text = poseaug.TextLog(folder / "log.txt", args, COLUMNS, finished or 0, run.is_main)
+    text = evaluation.TextLog(folder / "log.txt", args, COLUMNS, finished or 0, run.is_main)
     if run.is_main:
         print(
             f"train {train.summary()}; 2D input {args.keypoints}; {args.posenet_name}; device {run.device}", flush=True
@@ -102,28 +107,28 @@ def main() -> None:
     for epoch in range(finished or 0, args.epochs):
         began = time.perf_counter()
         model.train()
-        losses = running.LossBuffer(("loss_train",), run, log, epoch, steps, partial)
+        losses = LossBuffer(("loss_train",), run, log, epoch, steps, partial)
         batches = run.batches(len(keypoints), args.batch_size, epoch, first_step or 0)
         for i, index in run.progress(batches, steps, f"epoch {epoch + 1}"):
             step = epoch * steps + i + 1
             if step == 1 or step % args.lr_decay == 0:  # as published: the rate stays between these steps
-                optimizer.param_groups[0]["lr"] = poseaug.learning_rate(step, args.lr, args.lr_decay, args.lr_gamma)
+                optimizer.param_groups[0]["lr"] = evaluation.learning_rate(step, args.lr, args.lr_decay, args.lr_gamma)
             losses.record(i, train_step(index), len(index))
             if run.stop_requested:
-                state = poseaug.training_state(
+                state = evaluation.training_state(
                     args, run, parts, epoch=epoch, step=i + 1, losses=losses.state_dict(), best=best
                 )
                 run.save(folder / "last.pth.tar", state)
-                run.leave(f"stopped in epoch {epoch + 1}; go on with: {running.resume_command(folder)}")
+                run.leave(f"stopped in epoch {epoch + 1}; go on with: {resume_command(folder)}")
         first_step, partial = 0, None
 
         row = {"loss_train": losses.means()["loss_train"]}
         trained = time.perf_counter() - began
-        scores = poseaug.evaluate_all(model, test, cross, run, args.flip_test)
+        scores = evaluation.evaluate_all(model, test, cross, run, args.flip_test)
         if run.is_main:
             seconds = time.perf_counter() - began
-            text_row = poseaug.row_text(scores, test, cross)
-            print(poseaug.epoch_line(epoch + 1, seconds, trained, row, text_row), flush=True)
+            text_row = evaluation.row_text(scores, test, cross)
+            print(evaluation.epoch_line(epoch + 1, seconds, trained, row, text_row), flush=True)
         row |= scores
         lr = optimizer.param_groups[0]["lr"]
         log.epoch(epoch + 1, row | {"lr": lr}, step=(epoch + 1) * steps)
@@ -134,17 +139,17 @@ def main() -> None:
             run.save(folder / "ckpt_best.pth.tar", published)
         if (epoch + 1) % args.snapshot == 0:
             run.save(folder / f"ckpt_epoch_{epoch + 1:04d}.pth.tar", published)
-        state = poseaug.training_state(args, run, parts, epoch=epoch + 1, step=0, losses=None, best=best)
+        state = evaluation.training_state(args, run, parts, epoch=epoch + 1, step=0, losses=None, best=best)
         run.save(folder / "last.pth.tar", state)
     log.close()
-    table = poseaug.action_table(model, test, run, args.flip_test) if args.action_wise else ""
+    table = evaluation.action_table(model, test, run, args.flip_test) if args.action_wise else ""
     if run.is_main:
         log.plot(folder / "curves.png")
         if table:
             print(table)
-        print(f"best {test.name} MPJPE {best:.1f} mm; {poseaug.what_was_scored(args, test, cross)}")
+        print(f"best {test.name} MPJPE {best:.1f} mm; {evaluation.what_was_scored(args, test, cross)}")
         print(f"results in {folder}")
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

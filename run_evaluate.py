@@ -11,15 +11,19 @@ a table by action, and writes results.json beside the checkpoint (or into --outp
 from pathlib import Path
 
 import models
-from common import checkpoint, evaluate, lifter_options, poseaug, running, vis_html
-from common.options import bool_string, number
+from common.draw import page, tables
+from common.run import checkpoint
+from common.run.options import bool_string, number
+from common.run.run import start
+from common.run.script import run_script
+from methods.poseaug import evaluation, options
 
 
 def main() -> None:
-    parser = lifter_options.parser(__doc__, training=False)
+    parser = options.parser(__doc__, training=False)
     unused = parser.add_argument_group("Accepted as the published commands have them; scoring does not depend on them")
-    lifter_options.add_training_data(unused)
-    lifter_options.add_run_folder(unused)
+    options.add_training_data(unused)
+    options.add_run_folder(unused)
     unused.add_argument("--batch_size", type=number(int, 1), default=1024, help="of training")
     unused.add_argument("--epochs", type=number(int, 1), default=50, help="of training")
     unused.add_argument("--lr", type=number(float, 0), default=1e-3, help="of training")
@@ -31,41 +35,41 @@ def main() -> None:
     output = parser.add_argument_group("Results")
     output.add_argument("--action-wise", type=bool_string, default=True, metavar="BOOL", help="print a table by action")
     output.add_argument("--output", type=Path, default=None, metavar="DIR", help="default: the checkpoint's folder")
-    vis_html.add_option(output)
+    page.add_option(output)
     args = parser.parse_args()
-    lifter_options.check_lifter(parser, args)
+    options.check_lifter(parser, args)
     if not args.evaluate:
         parser.error("which checkpoint? give --evaluate FILE")
-    run = running.start(args)
+    run = start(args)
     file = Path(args.evaluate)
-    model = models.create(args.posenet_name, **lifter_options.lifter_sizes(args)).to(run.device)
-    poseaug.load_lifter(model, file, run.device)
-    test = poseaug.load_split(args, args.subjects_test, run.device)
-    cross = poseaug.load_cross_data(args, run.device)
+    model = models.create(args.posenet_name, **options.lifter_sizes(args)).to(run.device)
+    evaluation.load_lifter(model, file, run.device)
+    test = evaluation.load_split(args, args.subjects_test, run.device)
+    cross = evaluation.load_cross_data(args, run.device)
 
-    scores = [poseaug.score(model, test, run, args.flip_test, more=True)]
+    scores = [evaluation.score(model, test, run, args.flip_test, more=True)]
     if cross is not None:
-        scores.append(poseaug.score(model, cross, run, flip=True, more=True))
+        scores.append(evaluation.score(model, cross, run, flip=True, more=True))
     if args.vis_html:
-        poseaug.write_page(args.vis_html, model, test, run, args.flip_test, 50 / args.downsample, args.posenet_name)
+        evaluation.write_page(args.vis_html, model, test, run, args.flip_test, 50 / args.downsample, args.posenet_name)
     if not run.is_main:
         return
     for line in (line for part in scores for line in part.lines()):
         print(line)
-    print(poseaug.what_was_scored(args, test, cross))
+    print(evaluation.what_was_scored(args, test, cross))
     if args.action_wise:
-        print(evaluate.action_table(evaluate.summaries(scores[0].reported, test.pose_set)))
+        print(tables.action_table(tables.summaries(scores[0].reported, test.pose_set)))
     path = (args.output or file.parent) / f"results_{file.name.split('.')[0]}_{args.dataset}_{args.keypoints}.json"
     content = {
         "method": args.posenet_name, "checkpoint": str(file), "options": checkpoint.options_json(args), "joints": 16,
-        "unit": "mm; PCK (150 mm) and AUC in percent", "protocol": poseaug.what_was_scored(args, test, cross),
-        "results": {part.split.name: poseaug.results_dictionary(part) for part in scores},
+        "unit": "mm; PCK (150 mm) and AUC in percent", "protocol": evaluation.what_was_scored(args, test, cross),
+        "results": {part.split.name: evaluation.results_dictionary(part) for part in scores},
     }  # fmt: skip
-    evaluate.write_json(path, content)
+    tables.write_json(path, content)
     if args.vis_html:
         print(f"page: {args.vis_html}")
     print(f"results in {path}")
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

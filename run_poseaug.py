@@ -16,43 +16,54 @@ import torch
 from torch.nn import functional as F
 
 import models
-from common import lifter_options, poseaug, running
-from common.augmented_data import AugmentedData
 from common.bones import length_templates
 from common.camera import project
-from common.poseaug_collapse import enough_in_view, warn_of_collapse
-from common.poseaug_pictures import save_stages
-from common.runlog import RunLog
-from models.augment_step import AUGMENTOR_TERMS, DISCRIMINATOR_TERMS, augment
-from models.augmentor import Augmentor, draw_noise
-from models.discriminators import Discriminator2D, Discriminator3D
-from models.poseaug import accuracy, decay_factor, diff_loss, discriminator_loss, feedback_loss, hard_ratio, in_view
-from models.replay_pool import ReplayPool
+from common.run.log import RunLog
+from common.run.losses import LossBuffer
+from common.run.run import start
+from common.run.script import resume_command, run_script
+from methods.poseaug import evaluation, options
+from methods.poseaug.augmented_data import AugmentedData
+from methods.poseaug.collapse import enough_in_view, warn_of_collapse
+from methods.poseaug.pictures import save_stages
+from models.poseaug.augment_step import AUGMENTOR_TERMS, DISCRIMINATOR_TERMS, augment
+from models.poseaug.augmentor import Augmentor, draw_noise
+from models.poseaug.discriminators import Discriminator2D, Discriminator3D
+from models.poseaug.losses import (
+    accuracy,
+    decay_factor,
+    diff_loss,
+    discriminator_loss,
+    feedback_loss,
+    hard_ratio,
+    in_view,
+)
+from models.poseaug.replay_pool import ReplayPool
 
 COLUMNS = ("epoch", "lr", "error_h36m_p1", "error_h36m_p2", "error_3dhp_p1", "error_3dhp_p2")
 
 
 def main() -> None:
-    parser = lifter_options.parser(__doc__)
-    training = lifter_options.add_training_options(
+    parser = options.parser(__doc__)
+    training = options.add_training_options(
         parser, True, "start from the one pretrained baseline of this lifter and 2D input, from nothing, or from FILE"
     )
-    lifter_options.add_poseaug_options(parser, training)
+    options.add_poseaug_options(parser, training)
     args = parser.parse_args()
-    lifter_options.check_poseaug(parser, args)
-    run = running.start(args)
-    train = poseaug.load_split(args, args.subjects_train, run.device)
-    test = poseaug.load_split(args, args.subjects_test, run.device)
-    cross = poseaug.load_cross_data(args, run.device)
+    options.check_poseaug(parser, args)
+    run = start(args)
+    train = evaluation.load_split(args, args.subjects_train, run.device)
+    test = evaluation.load_split(args, args.subjects_test, run.device)
+    cross = evaluation.load_cross_data(args, run.device)
     count = len(train.poses)
     steps = run.steps(count, args.batch_size)
-    folder = poseaug.run_folder(args, poseaug.time_of_day(iso=True))
+    folder = evaluation.run_folder(args, evaluation.time_of_day(iso=True))
     run.settle_resume(args, folder / "last.pth.tar")
 
-    lifter = models.create(args.posenet_name, **lifter_options.lifter_sizes(args))
-    pretrained = None if args.resume else poseaug.find_pretrained(args)
+    lifter = models.create(args.posenet_name, **options.lifter_sizes(args))
+    pretrained = None if args.resume else evaluation.find_pretrained(args)
     if pretrained:
-        poseaug.load_lifter(lifter, pretrained, torch.device("cpu"))
+        evaluation.load_lifter(lifter, pretrained, torch.device("cpu"))
         args.pretrain = str(pretrained)  # config.yaml says which
     networks = {
         "lifter": lifter, "augmentor": Augmentor(tanh_limit=args.blr_tanhlimit), "disc_3d": Discriminator3D(),
@@ -71,11 +82,11 @@ def main() -> None:
     feedback_of_rt = (ratios[1], args.hardratio_std_rt, args.gloss_factorfeedback_rt, args.gloss_factordiv_rt)
     shown_2d, shown_3d = train.keypoints[:4].clone(), train.poses[:4].clone()  # one pose, for a picture
 
-    saved = poseaug.resume(args, run, parts) if args.resume else {"epoch": 0, "row": None, "best": {}}
+    saved = evaluation.resume(args, run, parts) if args.resume else {"epoch": 0, "row": None, "best": {}}
     finished, row, best = saved["epoch"], saved["row"], saved["best"]
-    folder = poseaug.claim(folder, args, run)
+    folder = evaluation.claim(folder, args, run)
     log = RunLog(folder, args, resume=bool(args.resume))
-    text = poseaug.TextLog(folder / "log.txt", args, COLUMNS, finished, run.is_main)
+    text = evaluation.TextLog(folder / "log.txt", args, COLUMNS, finished, run.is_main)
 
     def clip_and_step(name: str) -> None:
         run.reduce_gradients(networks[name])
@@ -147,8 +158,8 @@ def main() -> None:
             network.requires_grad_(False)
         places = data.real_rows()
         others = [run.order(count, epoch, name).to(run.device) for name in ("real 3D", "real 2D")]
-        losses = running.LossBuffer(AUGMENTOR_TERMS, run, log, epoch - 1, steps)
-        scores = running.LossBuffer(DISCRIMINATOR_TERMS, run, log, epoch - 1, steps)
+        losses = LossBuffer(AUGMENTOR_TERMS, run, log, epoch - 1, steps)
+        scores = LossBuffer(DISCRIMINATOR_TERMS, run, log, epoch - 1, steps)
         batches, done = run.batches(count, args.batch_size, epoch, purpose="augmentor"), 0
         for i, index in run.progress(batches, steps, f"epoch {epoch}, augmentor"):
             here = slice(done, done := done + len(index))
@@ -167,7 +178,7 @@ def main() -> None:
 
     def train_lifter(name: str, rows: torch.Tensor) -> float:
         """One pass over the rows of the pairs."""
-        losses = running.LossBuffer((f"train_P_iter/{name}",), run, log, epoch - 1, steps)
+        losses = LossBuffer((f"train_P_iter/{name}",), run, log, epoch - 1, steps)
         batches = run.batches(len(rows), args.batch_size, epoch, purpose=name)
         for i, index in run.progress(batches, run.steps(len(rows), args.batch_size), f"epoch {epoch}, {name} poses"):
             losses.record(i, lifter_step(rows[index]), len(index))
@@ -176,7 +187,7 @@ def main() -> None:
 
     def stop_if_asked() -> None:
         if run.stop_requested:
-            run.leave(f"stopped in epoch {epoch}; go on from what was saved last: {running.resume_command(folder)}")
+            run.leave(f"stopped in epoch {epoch}; go on from what was saved last: {resume_command(folder)}")
 
     def save_best() -> None:
         """The lifter under its published names, where it is better than in any epoch before."""
@@ -186,26 +197,26 @@ def main() -> None:
                 run.save(folder / f"{file}.pth.tar", {"epoch": epoch, "model_pos": lifter.state_dict()})
 
     def save_all() -> None:
-        state = poseaug.training_state(args, run, parts, epoch=epoch, row=row, best=best)
+        state = evaluation.training_state(args, run, parts, epoch=epoch, row=row, best=best)
         run.save(folder / "last.pth.tar", state)
 
     def score(tag: str) -> dict[str, float]:
-        values = poseaug.evaluate_all(lifter, test, cross, run, args.flip_test)
-        log.scalars(epoch * steps, poseaug.published_tags(values, tag))
+        values = evaluation.evaluate_all(lifter, test, cross, run, args.flip_test)
+        log.scalars(epoch * steps, evaluation.published_tags(values, tag))
         return values
 
     if run.is_main:
-        start = f"{args.posenet_name} starts from {pretrained or args.resume or 'nothing'}"
-        print(f"train {train.summary()}; 2D input {args.keypoints}; {start}; device {run.device}", flush=True)
+        origin = f"{args.posenet_name} starts from {pretrained or args.resume or 'nothing'}"
+        print(f"train {train.summary()}; 2D input {args.keypoints}; {origin}; device {run.device}", flush=True)
     epoch = finished
     if row is None:
         row = score("_real")
-        log.scalars(0, poseaug.published_tags(row, "_fake"))  # the same lifter still
+        log.scalars(0, evaluation.published_tags(row, "_fake"))  # the same lifter still
         save_best()
         log.epoch(0, row)
         save_all()
         if run.is_main:
-            print(f"[0] {poseaug.row_text(row, test, cross)}", flush=True)
+            print(f"[0] {evaluation.row_text(row, test, cross)}", flush=True)
     for epoch in range(finished + 1, args.epochs + 1):
         began = time.perf_counter()
         for name, optimizer in adam.items():
@@ -232,8 +243,8 @@ def main() -> None:
         if epoch > 1:  # a fresh augmentor starts far out
             warn_of_collapse(epoch, means, args)
         if run.is_main:
-            scores = poseaug.row_text(row, test, cross) + " (warm-up: the start's)" * (not warmed_up)
-            print(poseaug.epoch_line(epoch, time.perf_counter() - began, trained, losses, scores), flush=True)
+            scores = evaluation.row_text(row, test, cross) + " (warm-up: the start's)" * (not warmed_up)
+            print(evaluation.epoch_line(epoch, time.perf_counter() - began, trained, losses, scores), flush=True)
         next_lr = args.lr_p * decay_factor(epoch, args.epochs, args.decay_epoch)
         text.row(row | {"epoch": epoch, "lr": next_lr})
         log.epoch(epoch, row | losses | {"lr": next_lr}, step=epoch * steps)
@@ -242,9 +253,9 @@ def main() -> None:
     log.close()
     if run.is_main:
         log.plot(folder / "curves.png")
-        print(f"best {test.name} MPJPE {best['error_h36m_p1']:.1f} mm; {poseaug.what_was_scored(args, test, cross)}")
+        print(f"best {test.name} MPJPE {best['error_h36m_p1']:.1f} mm; {evaluation.what_was_scored(args, test, cross)}")
         print(f"results in {folder}")
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import run_baseline
-from common import grid as grids
-from common import lifter_options, summary
 from common.errors import InputError
-from common.options import Parser, number
-from common.script import Interrupted, Signals, run_script
+from common.run.options import Parser, number
+from common.run.script import Interrupted, Signals, run_script
+from methods.poseaug import grid as grids
+from methods.poseaug import options as lifter_options
+from methods.poseaug import summary
 
 SCRIPTS = Path(__file__).resolve().parent
 

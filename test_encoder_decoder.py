@@ -19,17 +19,20 @@ import torch
 from torch import Tensor
 
 import models
-from common import checkpoint, encoder_decoder_checkpoint, running, vis_html
-from common import encoder_decoder as shared
-from common import encoder_decoder_pictures as pictures
-from common import encoder_decoder_scores as scoring
+from common.draw import page
+from common.draw.tables import write_json
 from common.errors import InputError
-from common.evaluate import write_json
-from common.multiview import NORMALISED_POSE, denormalise, normalise
-from common.options import Parser, number
-from models import encoder_decoder_losses as losses
-from models import encoder_decoder_views as views
-from models.encoder_decoder_predict import other_views, pose_predictor, turned
+from common.multiview.labels import NORMALISED_POSE, denormalise, normalise
+from common.run import checkpoint
+from common.run.options import Parser, number
+from common.run.run import Run, derived_seed, start
+from common.run.script import run_script
+from methods.encoder_decoder import checkpoint as encoder_decoder_checkpoint
+from methods.encoder_decoder import data as shared
+from methods.encoder_decoder import pictures
+from methods.encoder_decoder import scores as scoring
+from models.encoder_decoder import losses, views
+from models.encoder_decoder.predict import other_views, pose_predictor, turned
 
 CURVES = ("self-supervised features", "from scratch")
 
@@ -46,7 +49,7 @@ def options() -> Parser:
     testing.add_argument("--gif", action="store_true", help="write the sweep of the yaw")
     testing.add_argument("--image", type=number(int, 0), default=0, metavar="N", help="which held-out image to turn")
     testing.add_argument("--angles", type=number(int, 8), default=36, metavar="N", help="views of the sweep")
-    vis_html.add_option(testing)
+    page.add_option(testing)
     labels = parser.add_argument_group("Few labels")
     labels.add_argument(
         "--label_fraction", default="", metavar="LIST", help="parts of the training labels, 0 to 1, with commas between"
@@ -59,7 +62,7 @@ def options() -> Parser:
 
 def main() -> None:
     args = options().parse_args()
-    run = running.start(args)
+    run = start(args)
     fractions = label_fractions(args.label_fraction)
     found = encoder_decoder_checkpoint.load(args.ckpt)
     if args.input_dimension not in (None, found.sizes["resolution"]):
@@ -117,7 +120,7 @@ def main() -> None:
         print(f"results in {output}")
 
 
-def say(run: running.Run, text: str) -> None:
+def say(run: Run, text: str) -> None:
     """Print from one process."""
     if run.is_main:
         print(text, flush=True)
@@ -148,9 +151,7 @@ def few_labels(args, run, model, sizes, folder, test, points, geometry, fraction
     """Errors by fraction and kind of features; a line for each as it comes."""
     train = shared.load_train(folder, args, run, NORMALISED_POSE, ("img_crop",))
     rows = torch.from_numpy(train.rows(args.every_nth_frame))
-    order = torch.randperm(
-        len(rows), generator=torch.Generator().manual_seed(running.derived_seed(args.seed, "labels"))
-    )
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(derived_seed(args.seed, "labels")))
     train_points = geometry(train, rows.numpy(), batch_size=args.batch_size)
     say(run, f"\nfew labels: {args.label_steps} steps for each; mm on held-out subjects")
     table = {}
@@ -208,7 +209,7 @@ def learn(args, run, model, train: shared.Views, chosen: Tensor, points: Tensor 
 
 
 @torch.no_grad()
-def turn(model, data: shared.Views, run: running.Run, row: int, angles: Tensor, has_pose: bool):
+def turn(model, data: shared.Views, run: Run, row: int, angles: Tensor, has_pose: bool):
     """Input image (S, S, 3) and what is seen of it turned by `angles`, radians."""
     rows = torch.tensor([row])
     pictures_of = [part.to(run.device) for part in data.images[rows]]
@@ -222,7 +223,7 @@ def turn(model, data: shared.Views, run: running.Run, row: int, angles: Tensor, 
     return pictures_of[0][0].cpu().numpy(), pictures.Turned(denormalise(seen).cpu().numpy(), predicted, true)
 
 
-def sweep_of(model, data: shared.Views, run: running.Run, number: int, count: int, has_pose: bool):
+def sweep_of(model, data: shared.Views, run: Run, number: int, count: int, has_pose: bool):
     """Image number `number` of those scored, turned once around."""
     rows = data.rows()
     if number >= len(rows):
@@ -231,7 +232,7 @@ def sweep_of(model, data: shared.Views, run: running.Run, number: int, count: in
     return *turn(model, data, run, int(rows[number]), angles, has_pose), angles.numpy()
 
 
-def show(model, data: shared.Views, run: running.Run, has_pose: bool) -> None:
+def show(model, data: shared.Views, run: Run, has_pose: bool) -> None:
     """The viewer over all held-out images."""
     rows = data.rows()
     pictures.show_viewer(
@@ -240,4 +241,4 @@ def show(model, data: shared.Views, run: running.Run, has_pose: bool) -> None:
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

@@ -9,23 +9,31 @@ Prints the errors by action, and a table with the trivial poses: all depths zero
 results.json (and a GIF with --vis) beside the checkpoint, or into --output.
 """
 
+import logging
 from pathlib import Path
 
 import torch
 
 import models
-from common import checkpoint, draw, gan, gan_checkpoint, metrics, running, vis_html
+from common import metrics
+from common.draw import animation
+from common.draw import page as vis_html
+from common.draw.scene import camera_azimuth, to_z_up
+from common.draw.tables import write_json
 from common.errors import InputError
-from common.evaluate import write_json
-from common.options import number
-from common.scene import camera_azimuth, to_z_up
-from models.gan_predict import predictor
+from common.run import checkpoint
+from common.run.options import number
+from common.run.run import start
+from common.run.script import run_script
+from methods.adversarial import checkpoint as gan_checkpoint
+from methods.adversarial import evaluation
+from models.adversarial.predict import predictor
 
 GIF_STEP = 2  # frames of 50 a second between pictures
 
 
 def main() -> None:
-    parser = gan.parser(__doc__)
+    parser = evaluation.parser(__doc__)
     testing = parser.add_argument_group("Testing")
     testing.add_argument("-c", "--ckpt", type=Path, required=True, metavar="FILE", help="trained lifter")
     testing.add_argument(
@@ -39,27 +47,32 @@ def main() -> None:
     vis_html.add_option(testing)
     args = parser.parse_args()
     args.keypoints = "sh_detect" if args.use_sh_detection else args.keypoints
-    run = running.start(args)
+    run = start(args)
     predict, what = load(args.ckpt, run.device)
-    test = gan.load_test(args, run.device)
+    test = evaluation.load_test(args, run.device)
     if test is None:
         raise InputError(
             f"--dataset {args.dataset} has no 3D poses to score on: name a set that has with --test_dataset"
         )
-    folder = args.output or args.ckpt.parent / f"{args.ckpt.stem}_{gan.test_name(args)}_{args.keypoints}"
+    folder = args.output or args.ckpt.parent / f"{args.ckpt.stem}_{evaluation.test_name(args)}_{args.keypoints}"
 
-    results = {what: gan.score(predict, test, run), "all depths zero": gan.score(gan.no_depth, test, run)}
+    results = {
+        what: evaluation.score(predict, test, run),
+        "all depths zero": evaluation.score(evaluation.no_depth, test, run),
+    }
     try:
-        train = gan.load_test(args, run.device, args.subjects_train).poses
+        train = evaluation.load_test(args, run.device, args.subjects_train).poses
         mean = (train - train[:, :1]).mean(0)
-        results["mean training pose"] = gan.score(gan.always(mean.to(run.device)), test, run)
+        results["mean training pose"] = evaluation.score(evaluation.always(mean.to(run.device)), test, run)
     except InputError as error:
-        running.log.warning("no mean training pose to compare with: %s (--subjects-train)", error)
+        logging.warning("no mean training pose to compare with: %s (--subjects-train)", error)
     if not run.is_main:
         return
     name = "Kudo error mirror" if args.allow_inversion else "Kudo error"
-    print(f"{name}: {results[what][name].mean():.2f} mm (published error; {gan.test_name(args)} {test.summary()})")
-    text, content = gan.report(args, test, results)
+    print(
+        f"{name}: {results[what][name].mean():.2f} mm (published error; {evaluation.test_name(args)} {test.summary()})"
+    )
+    text, content = evaluation.report(args, test, results)
     print(text, flush=True)
     write_json(folder / "results.json", content)
     if args.vis:
@@ -69,7 +82,7 @@ def main() -> None:
     print(f"results in {folder}")
 
 
-def load(path: Path, device: torch.device) -> tuple[gan.Predict, str]:
+def load(path: Path, device: torch.device) -> tuple[evaluation.Predict, str]:
     """The lifter in one of our checkpoints or of the published ones, and what it is."""
     found = gan_checkpoint.load(path)
     lifter = models.create(found.generator.name, **found.generator.sizes)
@@ -79,17 +92,17 @@ def load(path: Path, device: torch.device) -> tuple[gan.Predict, str]:
 
 
 @torch.no_grad()
-def picture(args, predict: gan.Predict, test, device: torch.device, folder: Path, what: str) -> Path:
+def picture(args, predict: evaluation.Predict, test, device: torch.device, folder: Path, what: str) -> Path:
     """A GIF of 2D input, prediction and truth; the prediction at the truth's size, not turned."""
     sequence = test.sequences[0]
     rows = slice(sequence.start, sequence.start + min(sequence.length, GIF_STEP * args.vis_frames), GIF_STEP)
     keypoints, truth = test.keypoints[rows].to(device), test.poses[rows].to(device)
     target = truth - truth[:, :1]
     pose = predict(keypoints)[0].float()
-    pose = gan.at_true_size(pose - pose[:, :1], target)
+    pose = evaluation.at_true_size(pose - pose[:, :1], target)
     orientation = test.orientation[0].cpu()
     path = folder / f"{args.ckpt.stem}_{sequence.subject}_{sequence.action.replace(' ', '_')}_camera{sequence.view}.gif"
-    draw.save_animation(
+    animation.save_animation(
         path, [keypoints.cpu(), *(to_z_up(p.cpu(), orientation) for p in (pose, target))],
         [f"2D input ({args.keypoints})", what, f"truth: {sequence.subject} {sequence.action}"], test.skeleton,
         fps=50 / args.downsample / GIF_STEP, errors=1000 * metrics.mpjpe(pose, target).cpu().numpy(),
@@ -99,20 +112,20 @@ def picture(args, predict: gan.Predict, test, device: torch.device, folder: Path
 
 
 @torch.no_grad()
-def page(args, predict: gan.Predict, test, device: torch.device, what: str) -> Path:
+def page(args, predict: evaluation.Predict, test, device: torch.device, what: str) -> Path:
     """A page for the browser of the first test sequence: pose and depth mirror at the truth's size, and the truth."""
     rows = vis_html.rows(test.sequences[0])
     truth = test.poses[rows].to(device)
     target = truth - truth[:, :1]
     found = [pose.float() for pose in predict(test.keypoints[rows].to(device))]
-    poses = [gan.at_true_size(pose - pose[:, :1], target) for pose in found]
+    poses = [evaluation.at_true_size(pose - pose[:, :1], target) for pose in found]
     named = dict(zip((what, f"{what}, depth mirrored"), poses, strict=True))
     return vis_html.write_recording(
         args.vis_html, test, test.sequences[0], named, target, fps=50 / args.downsample, metric="MPJPE at true size",
         errors={name: 1000 * metrics.mpjpe(pose, target) for name, pose in named.items()},
-        about=f"{gan.test_name(args)}, 2D input {args.keypoints}",
+        about=f"{evaluation.test_name(args)}, 2D input {args.keypoints}",
     )  # fmt: skip
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

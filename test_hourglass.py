@@ -15,13 +15,17 @@ from pathlib import Path
 import torch
 
 import models
-from common import checkpoint, evaluate, hourglass, hourglass_checkpoint, pckh, running, vis_html
-from common import hourglass_options as options
+from common.draw import page, tables
 from common.errors import InputError
-from common.heatmap_decode import REFINEMENTS
-from common.hourglass_pictures import save_sheet, save_test_page
-from common.image_loader import evaluation_loader
+from common.images import pckh
+from common.images.decode import REFINEMENTS
+from common.images.loader import evaluation_loader
+from common.run import checkpoint
+from common.run.script import run_script
 from common.skeleton import layout
+from methods.hourglass import checkpoint as hourglass_checkpoint
+from methods.hourglass import evaluation, options
+from methods.hourglass.pictures import save_sheet, save_test_page
 
 PROTOCOL = (
     "acc: PCK within a tenth of the map's height / 2, percent, mean over samples; MPJPE: 17 joints, mm, root-relative, "
@@ -35,7 +39,7 @@ def main() -> None:
     parser.add_argument(
         "--pckh_truth", type=Path, metavar="FILE", help="default: mpii/detections_our_format.mat in --data_dir"
     )
-    vis_html.add_option(parser)
+    page.add_option(parser)
     args = parser.parse_args()
     args.test = True
     if args.pckh:
@@ -47,13 +51,13 @@ def main() -> None:
     take_size(args, saved)
     args.arch = hourglass_checkpoint.arch_of(saved)
     options.settle(parser, args)
-    run = options.start(args)
-    test = hourglass.load_crops(args, run, train=False)
+    run = options.start_on_gpus(args)
+    test = evaluation.load_crops(args, run, train=False)
     model = load_network(args, saved, path, test.sets[0].layout)
-    model = model.to(run.device, memory_format=hourglass.memory_format(run.device)).eval()
+    model = model.to(run.device, memory_format=evaluation.memory_format(run.device)).eval()
     loader = evaluation_loader(test, run, args.batch_size, args.num_workers)
-    network = hourglass.network(model, run, args.arch)
-    table = hourglass.evaluate(network, loader, run, args, refinements=REFINEMENTS)
+    network = evaluation.network(model, run, args.arch)
+    table = evaluation.evaluate(network, loader, run, args, refinements=REFINEMENTS)
     if run.is_main:
         report(args, path, test, table)
 
@@ -95,22 +99,22 @@ def load_network(
 def report(args: Namespace, path: Path, test, table) -> None:
     """Print the scores and write the files."""
     folder = args.exp_dir / f"{args.exp_id}TEST"  # as published
-    points = hourglass.image_points(table, test, args.refine)
-    scores, what = hourglass.means(table), hourglass.summary(test)
+    points = evaluation.image_points(table, test, args.refine)
+    scores, what = evaluation.means(table), evaluation.summary(test)
     flip = "mean with the mirrored image" if args.flip_test else "the image only"
     print(f"{path} on {what}; {args.input_h} x {args.input_w}; {flip}; --refine {args.refine}")
     print(PROTOCOL)
     units = {"acc": "%", "asymmetry": "%", "mpjpe": "mm", "p_mpjpe": "mm"}
     print(", ".join(f"{name} {value:.2f} {units.get(name, '')}".strip() for name, value in scores.items()))
-    print(hourglass.refinement_table(table, test, REFINEMENTS))
+    print(evaluation.refinement_table(table, test, REFINEMENTS))
     if args.dataset == "mpii":
-        print(hourglass.pckh_table(points, args))
-    hourglass.save_predictions(folder, table, points)
+        print(evaluation.pckh_table(points, args))
+    evaluation.save_predictions(folder, table, points)
     content = {
         "checkpoint": str(path), "data": what, "protocol": PROTOCOL, "flip_test": args.flip_test, "refine": args.refine,
         "options": checkpoint.options_json(args), "results": scores,
     }  # fmt: skip
-    evaluate.write_json(folder / "results.json", content)
+    tables.write_json(folder / "results.json", content)
     save_sheet(folder / "predictions.png", test, table, args.refine)
     if args.vis_html:
         print(f"page: {save_test_page(args.vis_html, test, table, points, what)}")
@@ -118,4 +122,4 @@ def report(args: Namespace, path: Path, test, table) -> None:
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

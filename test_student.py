@@ -11,41 +11,44 @@ Prints MPJPE and P-MPJPE in millimetres, then a table by action, and writes resu
 import torch
 
 import models
-from common import checkpoint, ites, running
-from common.evaluate import write_json
+from common.draw.tables import write_json
+from common.run import checkpoint
+from common.run.run import start
+from common.run.script import run_script
+from methods.ites import protocol
 
 
 def main() -> None:
-    parser = ites.parser(__doc__)
+    parser = protocol.parser(__doc__)
     args = parser.parse_args()
-    ites.check_options(parser, args, training=False)
-    run = running.start(args)
+    protocol.check_options(parser, args, training=False)
+    run = start(args)
     model = models.create(
         "student", hidden=args.hid_dim, blocks=args.n_blocks
     ).to(run.device)  # fmt: skip
     saved = checkpoint.load(args.checkpoint, run.device)
-    checkpoint.load_weights(model, ites.weights(saved, args.checkpoint), args.checkpoint)
+    checkpoint.load_weights(model, protocol.weights(saved, args.checkpoint), args.checkpoint)
     model.eval()
-    test = ites.load(args, args.subjects_test, run.device)
-    folder = ites.output_folder(args)
+    test = protocol.load(args, args.subjects_test, run.device)
+    folder = protocol.output_folder(args)
 
     def predict(keypoints: torch.Tensor) -> torch.Tensor:
         return model(keypoints).pose
 
     if args.evaluate or not (args.vis or args.vis_html):
-        errors = ites.score(predict, test, run)  # shared between processes, if there are several
+        errors = protocol.score(predict, test, run)  # shared between processes, if there are several
         if run.is_main:
-            text, content = ites.report("student", errors, test, args)
+            text, content = protocol.report("student", errors, test, args)
             print(text, flush=True)
             write_json(folder / "results.json", content)
     if args.vis and run.is_main:
-        files = ites.draw_sequences(predict, test, args, folder, "student")
+        files = protocol.draw_sequences(predict, test, args, folder, "student")
         print("pictures:", ", ".join(map(str, files)))
     if args.vis_html and run.is_main:
-        print("page:", ites.write_page(predict, test, args, "student"))
+        print("page:", protocol.write_page(predict, test, args, "student"))
     if run.is_main and (args.evaluate or args.vis or not args.vis_html):
         print(f"results in {folder}")
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

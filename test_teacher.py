@@ -11,43 +11,46 @@ Prints MPJPE and P-MPJPE in millimetres, then a table by action, and writes resu
 import torch
 
 import models
-from common import checkpoint, ites, running
 from common.camera import unproject
-from common.evaluate import write_json
+from common.draw.tables import write_json
+from common.run import checkpoint
+from common.run.run import start
+from common.run.script import run_script
+from methods.ites import protocol
 
 
 def main() -> None:
-    parser = ites.parser(__doc__)
+    parser = protocol.parser(__doc__)
     args = parser.parse_args()
-    ites.check_options(parser, args, training=False)
-    run = running.start(args)
+    protocol.check_options(parser, args, training=False)
+    run = start(args)
     model = models.create(
         "teacher", width=args.n_fully_connected, layers=args.n_layers, basis=args.dict_basis_size
     ).to(run.device)  # fmt: skip
     saved = checkpoint.load(args.checkpoint, run.device)
-    checkpoint.load_weights(model, ites.weights(saved, args.checkpoint), args.checkpoint)
+    checkpoint.load_weights(model, protocol.weights(saved, args.checkpoint), args.checkpoint)
     model.eval()
-    test = ites.load(args, args.subjects_test, run.device)
-    folder = ites.output_folder(args)
+    test = protocol.load(args, args.subjects_test, run.device)
+    folder = protocol.output_folder(args)
 
     def predict(keypoints: torch.Tensor) -> torch.Tensor:
         """Published: the input pushed out to the predicted depth; z is all that the protocol reads of the teacher."""
         return unproject(keypoints, model(keypoints).pose[..., 2:], nearest=None)
 
     if args.evaluate or not (args.vis or args.vis_html):
-        errors = ites.score(predict, test, run)  # shared between processes, if there are several
+        errors = protocol.score(predict, test, run)  # shared between processes, if there are several
         if run.is_main:
-            text, content = ites.report("teacher", errors, test, args)
+            text, content = protocol.report("teacher", errors, test, args)
             print(text, flush=True)
             write_json(folder / "results.json", content)
     if args.vis and run.is_main:
-        files = ites.draw_sequences(predict, test, args, folder, "teacher")
+        files = protocol.draw_sequences(predict, test, args, folder, "teacher")
         print("pictures:", ", ".join(map(str, files)))
     if args.vis_html and run.is_main:
-        print("page:", ites.write_page(predict, test, args, "teacher"))
+        print("page:", protocol.write_page(predict, test, args, "teacher"))
     if run.is_main and (args.evaluate or args.vis or not args.vis_html):
         print(f"results in {folder}")
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

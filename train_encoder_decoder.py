@@ -18,15 +18,18 @@ import torch
 from torch import Tensor
 
 import models
-from common import encoder_decoder as shared
-from common import encoder_decoder_checkpoint, encoder_decoder_pictures, encoder_decoder_scores, running
-from common.multiview import NORMALISED_POSE, denormalise, normalise
-from common.multiview_batches import epoch_batches, load_batches
-from common.options import Parser, bool_string, number
-from common.runlog import RunLog
-from models import encoder_decoder_losses as losses
-from models import encoder_decoder_views as views
-from models.encoder_decoder_predict import other_views
+from common.multiview.batches import epoch_batches, load_batches
+from common.multiview.labels import NORMALISED_POSE, denormalise, normalise
+from common.run.log import RunLog
+from common.run.losses import LossBuffer
+from common.run.options import Parser, bool_string, number
+from common.run.run import Run, start
+from common.run.script import resume_command, run_script
+from methods.encoder_decoder import checkpoint, pictures
+from methods.encoder_decoder import data as shared
+from methods.encoder_decoder import scores as encoder_decoder_scores
+from models.encoder_decoder import losses, views
+from models.encoder_decoder.predict import other_views
 
 TERMS = ("loss", "rgb", "gradient", "imagenet", "pose")
 
@@ -62,7 +65,7 @@ def options() -> Parser:
 
 def main() -> None:
     args = options().parse_args()
-    run = running.start(args)
+    run = start(args)
     run.settle_resume(args, args.checkpoint / "last.pth")
     folder = shared.find_folder(args, run)
     train = shared.load_train(folder, args, run, NORMALISED_POSE if args.loss_weight_3d else ())
@@ -143,7 +146,7 @@ def main() -> None:
             model.eval()
             picture = example_picture(model, test or train, run)
             views.training_mode(model, frozen, args.drift)
-            encoder_decoder_pictures.save_picture(args.checkpoint / f"examples/step_{step:06d}.png", picture)
+            pictures.save_picture(args.checkpoint / f"examples/step_{step:06d}.png", picture)
             log.picture(step, "examples", picture)
 
     train_step = run.accelerate(train_step, optimizer)
@@ -152,7 +155,7 @@ def main() -> None:
     done, run.signals.patient = saved["epoch"] * steps + saved["step"], True
     first_step, kept = saved["step"], saved.get("losses")
     for epoch in range(saved["epoch"], -(-total // steps)):
-        record = running.LossBuffer(TERMS, run, log, epoch, steps, kept)
+        record = LossBuffer(TERMS, run, log, epoch, steps, kept)
         batches = batches_of(epoch=epoch)[: total - epoch * steps]
         loaded = load_batches(train.images, batches, run.device, args.num_workers, first_step)
         bar = run.progress(loaded, len(batches) - first_step, f"epoch {epoch + 1}")
@@ -177,7 +180,7 @@ def main() -> None:
                 )
             if stop:
                 run.save(args.checkpoint / "last.pth", save_state(args, run, model, optimizer, sizes, record, state))
-                run.leave(f"stopped at step {done}; go on with: {running.resume_command(args.checkpoint)}")
+                run.leave(f"stopped at step {done}; go on with: {resume_command(args.checkpoint)}")
         log.epoch(epoch + 1, {k: v for k, v in record.means().items() if v} | row, step=done)
         state = {"epoch": epoch + 1, "step": 0, "best": best, "scores": {}}
         if len(batches) < steps:  # the end of the run, in mid-epoch: more iterations may be asked for
@@ -194,29 +197,29 @@ def main() -> None:
         print(f"results in {args.checkpoint}")
 
 
-def feature_network(args, run: running.Run) -> torch.nn.Module | None:
+def feature_network(args, run: Run) -> torch.nn.Module | None:
     """The perceptual loss's network; None where the term is off or its weights cannot be had."""
     if not args.loss_weight_imagenet:
         return None
-    path = encoder_decoder_checkpoint.imagenet_file("resnet18", args.imagenet_weights, run)
+    path = checkpoint.imagenet_file("resnet18", args.imagenet_weights, run)
     if path is None:
         args.imagenet_weights = "none"  # said in config.yaml; a run that had them does not go on without
         return None
     features = losses.FeatureNet(pool=args.do_maxpooling)
-    encoder_decoder_checkpoint.load_imagenet(features, "resnet18", path)
+    checkpoint.load_imagenet(features, "resnet18", path)
     return run.prepare(features)
 
 
-def start_encoder(args, encoder: torch.nn.Module, run: running.Run) -> None:
+def start_encoder(args, encoder: torch.nn.Module, run: Run) -> None:
     """Put ImageNet's weights into the ResNet; where they cannot be had it is trained from scratch, no part frozen."""
     if args.resume:
         args.encoder_weights = shared.saved_option(args.resume, "encoder_weights")
         return
-    path = encoder_decoder_checkpoint.imagenet_file("resnet50", args.encoder_weights, run)
+    path = checkpoint.imagenet_file("resnet50", args.encoder_weights, run)
     if path is None:
         args.encoder_weights = "none"
     else:
-        encoder_decoder_checkpoint.load_imagenet(encoder, "resnet50", path)
+        checkpoint.load_imagenet(encoder, "resnet50", path)
 
 
 def save_state(args, run, model, optimizer, sizes, record, state) -> dict:
@@ -234,7 +237,7 @@ def print_losses(run, record, epoch: int, done: int, began: float) -> None:
 
 
 @torch.no_grad()
-def example_picture(model, data, run: running.Run, count: int = 4):
+def example_picture(model, data, run: Run, count: int = 4):
     """Input, what another camera sees, and what the network makes of it, for some frames spread over the data."""
     rows = data.examples(count)
     images, backgrounds = (part.to(run.device) for part in data.images[rows])
@@ -242,8 +245,8 @@ def example_picture(model, data, run: running.Run, count: int = 4):
     with run.autocast():
         source, pred = next(other_views(model, normalise(images), normalise(backgrounds), rotations, 2))
     columns = {"input": images[source], "target": images, "synthesis": denormalise(pred)}
-    return encoder_decoder_pictures.examples({k: v[::2].cpu().numpy() for k, v in columns.items()}, {})
+    return pictures.examples({k: v[::2].cpu().numpy() for k, v in columns.items()}, {})
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

@@ -18,18 +18,21 @@ import torch
 from torch import Tensor
 
 import models
-from common import checkpoint, encoder_decoder_checkpoint, running
-from common import encoder_decoder as shared
-from common import encoder_decoder_pictures as pictures
-from common import encoder_decoder_scores as scoring
 from common.errors import InputError
-from common.multiview import NORMALISED_POSE, denormalise, normalise
-from common.multiview_batches import epoch_batches, load_batches
-from common.options import Parser
-from common.runlog import RunLog
-from models import encoder_decoder_losses as losses
-from models import encoder_decoder_views as views
-from models.encoder_decoder_predict import other_views, pose_predictor
+from common.multiview.batches import epoch_batches, load_batches
+from common.multiview.labels import NORMALISED_POSE, denormalise, normalise
+from common.run import checkpoint
+from common.run.log import RunLog
+from common.run.losses import LossBuffer
+from common.run.options import Parser
+from common.run.run import Run, start
+from common.run.script import resume_command, run_script
+from methods.encoder_decoder import checkpoint as encoder_decoder_checkpoint
+from methods.encoder_decoder import data as shared
+from methods.encoder_decoder import pictures
+from methods.encoder_decoder import scores as scoring
+from models.encoder_decoder import losses, views
+from models.encoder_decoder.predict import other_views, pose_predictor
 
 EXAMPLES = 4
 
@@ -55,7 +58,7 @@ def options() -> Parser:
 
 def main() -> None:
     args = options().parse_args()
-    run = running.start(args)
+    run = start(args)
     run.settle_resume(args, args.checkpoint / "last.pth")
     model, sizes = pretrained(args)
     folder = shared.find_folder(args, run)
@@ -133,7 +136,7 @@ def main() -> None:
             pictures.save_picture(args.checkpoint / f"examples/step_{step:06d}.png", picture)
             log.picture(step, "examples", picture)
 
-    def state_of(record: running.LossBuffer | None, state: dict) -> dict:
+    def state_of(record: LossBuffer | None, state: dict) -> dict:
         kept = record.state_dict() if record else None
         return shared.training_state(args, run, "pose", model, optimizer, sizes, losses=kept, **state)
 
@@ -143,7 +146,7 @@ def main() -> None:
     done, run.signals.patient = saved["epoch"] * steps + saved["step"], True
     first_step, kept = saved["step"], saved.get("losses")
     for epoch in range(saved["epoch"], -(-total // steps)):
-        record = running.LossBuffer(("loss",), run, log, epoch, steps, kept)
+        record = LossBuffer(("loss",), run, log, epoch, steps, kept)
         batches = batches_of(epoch=epoch)[: total - epoch * steps]
         for i, rows in enumerate(
             run.progress(
@@ -172,7 +175,7 @@ def main() -> None:
                 run.save(args.checkpoint / "best-model.pth", state_of(record, state))
             if stop:
                 run.save(args.checkpoint / "last.pth", state_of(record, state))
-                run.leave(f"stopped at step {done}; go on with: {running.resume_command(args.checkpoint)}")
+                run.leave(f"stopped at step {done}; go on with: {resume_command(args.checkpoint)}")
         log.epoch(epoch + 1, record.means() | row, step=done)
         state = {"epoch": epoch + 1, "step": 0, "best": best, "scores": {}}
         if len(batches) < steps:  # the end of the run, in mid-epoch: more iterations may be asked for
@@ -204,7 +207,7 @@ def pretrained(args) -> tuple[torch.nn.Module, dict]:
     return model, sizes
 
 
-def step_rows(train: shared.Views, batches, feed: shared.Feed, run: running.Run, args, start: int):
+def step_rows(train: shared.Views, batches, feed: shared.Feed, run: Run, args, start: int):
     """Rows of every batch from `start` on; with --drift, which looks at them, their images are put into `feed`."""
     if not args.drift:
         yield from torch.from_numpy(batches[start:]).to(run.device)
@@ -215,7 +218,7 @@ def step_rows(train: shared.Views, batches, feed: shared.Feed, run: running.Run,
 
 
 @torch.no_grad()
-def example_picture(model, data: shared.Views, run: running.Run):
+def example_picture(model, data: shared.Views, run: Run):
     """Input, what another camera sees, what the network makes of it, and the input's pose, predicted and true."""
     rows = data.examples(EXAMPLES)
     images, backgrounds = (part.to(run.device) for part in data.images[rows])
@@ -232,4 +235,4 @@ def example_picture(model, data: shared.Views, run: running.Run):
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

@@ -18,22 +18,27 @@ import torch
 from torch import Tensor
 
 import models
-from common import checkpoint, gan, poses_2d, running
+from common.datasets import poses_2d
 from common.errors import InputError
-from common.options import Parser, number
-from common.runlog import RunLog
-from models import gan_losses as losses
-from models import gan_step
-from models.gan_predict import lifter_input, predictor
+from common.run import checkpoint
+from common.run.log import RunLog
+from common.run.losses import LossBuffer
+from common.run.options import Parser, number
+from common.run.run import start
+from common.run.script import resume_command, run_script
+from common.synthetic.dataset import ensure_named
+from methods.adversarial import evaluation
+from models.adversarial import losses, step
+from models.adversarial.predict import lifter_input, predictor
 
 TERMS = ("gen_loss", "adversarial", "loss_2d", "loss_3d", "temporal", "heuristic", "supervised", "dis_loss", "accuracy")
 
 
 def options() -> Parser:
     """The published options of both methods, and ours."""
-    parser = gan.parser(__doc__)
+    parser = evaluation.parser(__doc__)
     method = parser.add_argument_group("Method")
-    method.add_argument("--method", choices=gan.METHODS, default="chen", help="see the head of this page")
+    method.add_argument("--method", choices=evaluation.METHODS, default="chen", help="see the head of this page")
     method.add_argument("--mode", choices=("unsupervised", "supervised"), default="unsupervised", help="supervised: 3D")
     method.add_argument("--weight_2d", type=number(float, 0), default=losses.CHEN_WEIGHT_2D, help="chen: L_2D")
     method.add_argument("--weight_3d", type=number(float, 0), default=losses.CHEN_WEIGHT_3D, help="chen: L_3D")
@@ -70,14 +75,15 @@ def options() -> Parser:
 def main() -> None:
     args = options().parse_args()
     args.keypoints = "sh_detect" if args.use_sh_detection else args.keypoints
-    run = running.start(args)
+    run = start(args)
     run.settle_resume(args, args.checkpoint / "last.ckpt")
     supervised = args.mode == "supervised"
+    ensure_named(args.data_dir, args.dataset)
     train = poses_2d.load_poses_2d(
         args.dataset, args.data_dir, args.keypoints, args.subjects_train, args.actions, args.downsample, run.device,
         with_poses=supervised, middle_spine=True,
     )  # fmt: skip
-    test = gan.load_test(args, run.device)
+    test = evaluation.load_test(args, run.device)
 
     # every pose at one size; for Chen such that the head is 1 / 10 from the root on average
     keypoints = lifter_input(train.keypoints)
@@ -117,13 +123,13 @@ def main() -> None:
             elif args.method == "kudo":
                 theta = 2 * math.pi * torch.rand(len(index), generator=run.generator, device=run.device)
                 depth = lifter(points).float()
-                rivals = [gan_step.judged(judges[0], losses.kudo_projection(points, depth, run.shard(theta)), points)]
+                rivals = [step.judged(judges[0], losses.kudo_projection(points, depth, run.shard(theta)), points)]
                 total = rivals[0].generator_loss
             else:
                 turns = run.shard(losses.chen_rotations(len(index), generator=run.generator, device=run.device))
                 cycle = losses.chen_cycle(lambda x: lifter(x).float(), points, turns)
                 depth = cycle.pose[..., 2]
-                rivals = [gan_step.judged(judges[0], cycle.projected, points, pose_scale)]
+                rivals = [step.judged(judges[0], cycle.projected, points, pose_scale)]
                 terms["loss_2d"], terms["loss_3d"] = losses.consistency_2d(points, cycle), losses.consistency_3d(cycle)
                 total = rivals[0].generator_loss + args.weight_2d * terms["loss_2d"] + args.weight_3d * terms["loss_3d"]
                 if temporal:
@@ -137,7 +143,7 @@ def main() -> None:
         for optimizer in adam:
             optimizer.zero_grad()
         scaled = [rival._replace(loss=rival.loss * weight) for rival in rivals]
-        gan_step.backward(total * weight, lifter, scaled, judges)
+        step.backward(total * weight, lifter, scaled, judges)
         run.reduce_gradients(lifter, *judges[: len(rivals)])
         terms["gen_loss"] = total
         if not rivals:
@@ -147,7 +153,7 @@ def main() -> None:
             terms["adversarial"], terms["dis_loss"], terms["accuracy"] = rivals[0]
         return torch.stack([terms[term].detach() for term in TERMS])
 
-    def frames_judged(count: int, weight: float) -> gan_step.Rival:
+    def frames_judged(count: int, weight: float) -> step.Rival:
         """The temporal discriminator on differences of consecutive frames, a quarter as many as the batch has poses;
         as this process's share of the frames counts where its share of the poses counts `weight`.
         """
@@ -156,17 +162,17 @@ def main() -> None:
         rows = run.shard(moving[chosen])
         points = keypoints[torch.stack((rows, rows + 1), 1).flatten()]
         turns = run.shard(losses.chen_rotations(len(chosen), generator=run.generator, device=run.device))
-        rival = gan_step.frames_judged(lambda x: lifter(x).float(), judges[1], points, turns, motion_scale)
-        return gan_step.Rival(*(value * (run.weight(rows, chosen) / weight) for value in rival))
+        rival = step.frames_judged(lambda x: lifter(x).float(), judges[1], points, turns, motion_scale)
+        return step.Rival(*(value * (run.weight(rows, chosen) / weight) for value in rival))
 
-    capped_steps = torch.compiler.disable(gan_step.capped_steps) if args.compile else gan_step.capped_steps
+    capped_steps = torch.compiler.disable(step.capped_steps) if args.compile else step.capped_steps
     train_step = run.accelerate(train_step, *adam)
     steps = run.steps(len(keypoints), args.batch_size)
     for epoch in range(finished or 0, args.epochs):
         began = time.perf_counter()
         for module in (lifter, *judges):
             module.train()
-        record = running.LossBuffer(TERMS, run, log, epoch, steps, partial)
+        record = LossBuffer(TERMS, run, log, epoch, steps, partial)
         batches = run.batches(len(keypoints), args.batch_size, epoch, first_step or 0)
         for i, index in run.progress(batches, steps, f"epoch {epoch + 1}"):
             record.record(i, train_step(index), len(index))
@@ -174,17 +180,17 @@ def main() -> None:
                 state = training_state(args, run, lifter, judges, adam, factor)
                 state |= {"epoch": epoch, "step": i + 1, "losses": record.state_dict(), "best": best}
                 run.save(args.checkpoint / "last.ckpt", state)
-                run.leave(f"stopped in epoch {epoch + 1}; go on with: {running.resume_command(args.checkpoint)}")
+                run.leave(f"stopped in epoch {epoch + 1}; go on with: {resume_command(args.checkpoint)}")
         first_step, partial = 0, None
         row = record.means()
         lifter.eval()
         if test is not None:
-            errors = gan.score(predictor(lifter, args.method, factor), test, run)
+            errors = evaluation.score(predictor(lifter, args.method, factor), test, run)
             row |= {"val_mpjpe": errors["MPJPE"].mean().item(), "val_n_mpjpe": errors["N-MPJPE"].mean().item()}
             row |= {"val_p_mpjpe": errors["P-MPJPE"].mean().item()}
             value = row["val_mpjpe"]
         else:
-            value = row["loss_2d"] if args.method == "chen" else gan_step.kudo_consistency(lifter, keypoints)
+            value = row["loss_2d"] if args.method == "chen" else step.kudo_consistency(lifter, keypoints)
         if run.is_main:
             shown = "  ".join(f"{key} {row[key]:.4g}" for key in row if row[key] or key.startswith("val"))
             print(f"[{epoch + 1}] {time.perf_counter() - began:.1f} s  {shown}", flush=True)
@@ -201,7 +207,7 @@ def main() -> None:
     log.close()
     if run.is_main:
         log.plot(args.checkpoint / "curves.png")
-        what = "self-consistency" if test is None else f"val_mpjpe on {gan.test_name(args)} {test.summary()}, mm"
+        what = "self-consistency" if test is None else f"val_mpjpe on {evaluation.test_name(args)} {test.summary()}, mm"
         print(f"best {best:.4g} ({what}); results in {args.checkpoint}")
 
 
@@ -245,4 +251,4 @@ def resume(args, run, lifter, judges, adam) -> dict:
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

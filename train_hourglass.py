@@ -12,6 +12,7 @@ Writes model_last.pth (with the optimiser), model_best.pth (by --metric, of the 
 metrics.csv, curves.png and TensorBoard events into exp/EXP_ID. Heat maps, depth maps and losses are the published ones.
 """
 
+import logging
 import time
 from argparse import Namespace
 from pathlib import Path
@@ -20,15 +21,19 @@ import torch
 from torch import Tensor
 
 import models
-from common import checkpoint, hourglass, hourglass_checkpoint, running
-from common import hourglass_options as options
 from common.errors import InputError
-from common.heatmap_metrics import accuracy, heatmap_distances
-from common.hourglass_pictures import save_sheet
-from common.image_data import Crops
-from common.image_loader import epoch_batches, evaluation_loader, training_loader
-from common.runlog import RunLog
-from models.heatmap_losses import losses
+from common.images.loader import epoch_batches, evaluation_loader, training_loader
+from common.images.people import Crops
+from common.images.scores import accuracy, heatmap_distances
+from common.run import checkpoint
+from common.run.log import RunLog
+from common.run.losses import LossBuffer
+from common.run.run import Run
+from common.run.script import run_script
+from methods.hourglass import checkpoint as hourglass_checkpoint
+from methods.hourglass import evaluation, options
+from methods.hourglass.pictures import save_sheet
+from models.hourglass.losses import losses
 
 TERMS = ("loss", "heatmap", "depth", "bones", "acc")
 
@@ -41,39 +46,39 @@ def main() -> None:
         import test_hourglass
 
         return test_hourglass.main()
-    run = options.start(args)
+    run = options.start_on_gpus(args)
     folder = args.exp_dir / args.exp_id
     run.settle_resume(args, folder / "model_last.pth")
-    train, test = (hourglass.load_crops(args, run, train) for train in (True, False))
+    train, test = (evaluation.load_crops(args, run, train) for train in (True, False))
     size = train.options.map_size
 
-    model = run.prepare(build(args, train).to(memory_format=hourglass.memory_format(run.device)))
+    model = run.prepare(build(args, train).to(memory_format=evaluation.memory_format(run.device)))
     optimizer = torch.optim.Adam(model.parameters(), args.lr, weight_decay=args.weight_decay, fused=True)
-    saved = hourglass.load_state(args, run, folder) if args.resume else {}
+    saved = evaluation.load_state(args, run, folder) if args.resume else {}
     if saved:
         checkpoint.load_weights(model, saved["state_dict"], run.last_checkpoint)
         checkpoint.load_optimizer(optimizer, saved["optimizer"], run.last_checkpoint)
-        hourglass.same_layout(optimizer)
+        evaluation.same_layout(optimizer)
         run.set_rng_state(saved["rng"])
     finished, first_step, partial, best = (saved.get(key) for key in ("epoch", "step", "losses", "best"))
 
     count = args.batch_size * run.world_size  # published: of each GPU
     loader = training_loader(train, run, count, args.ratio_3d, args.num_workers)
     scored = evaluation_loader(test, run, args.batch_size, args.num_workers)
-    batch = hourglass.DeviceBatch(run.device, args.batch_size + 2)
-    predict = hourglass.network(model, run, args.arch)
+    batch = evaluation.DeviceBatch(run.device, args.batch_size + 2)
+    predict = evaluation.network(model, run, args.arch)
     log = RunLog(folder, args, resume=bool(args.resume))
     if run.is_main:
         what = f"{args.arch}, {args.input_h} x {args.input_w}, {sum(p.numel() for p in model.parameters()):,} weights"
-        print(f"train {hourglass.summary(train)}; score {hourglass.summary(test)}", flush=True)
+        print(f"train {evaluation.summary(train)}; score {evaluation.summary(test)}", flush=True)
         print(f"{what}; {len(loader.batch_sampler.crops):,} images; device {run.device}", flush=True)
 
     def train_step(index: Tensor) -> Tensor:
         """One Adam step on the batch under way; `index` has a row for each item of the global batch."""
         sample, mine = batch.sample(), run.shard(index)
-        maps = hourglass.target_maps(sample, size)
+        maps = evaluation.target_maps(sample, size)
         with run.autocast():
-            output = model(hourglass.network_input(sample["image"], args.arch))
+            output = model(evaluation.network_input(sample["image"], args.arch))
         terms = losses(output, maps, sample, args.weight_3d, args.weight_var)
         total = run.weight(mine, index) * terms.total
         if run.world_size > 1 and args.weight_3d:  # the mean over joints with a depth is over all processes'
@@ -85,7 +90,7 @@ def main() -> None:
         run.reduce_gradients(model)
         optimizer.step()
         distances = heatmap_distances(output["hm"].detach(), maps)
-        right = 100 * accuracy(distances, hourglass.accuracy_joints(distances.shape[1]))
+        right = 100 * accuracy(distances, evaluation.accuracy_joints(distances.shape[1]))
         return torch.stack((*(term.detach() for term in terms), right))
 
     train_step = run.accelerate(train_step, optimizer)
@@ -95,7 +100,7 @@ def main() -> None:
         model.train()
         for group in optimizer.param_groups:
             group["lr"] = options.learning_rate(args, epoch)
-        record = running.LossBuffer(TERMS, run, log, epoch, steps, partial)
+        record = LossBuffer(TERMS, run, log, epoch, steps, partial)
         ready = time.perf_counter()
         for i, images in run.progress(epoch_batches(loader, epoch, first_step or 0), steps, f"epoch {epoch + 1}"):
             waited += time.perf_counter() - ready
@@ -110,7 +115,7 @@ def main() -> None:
                     training_state(args, run, model, optimizer, best, epoch)
                     | {"step": i + 1, "losses": record.state_dict()},
                 )
-                run.leave(f"stopped in epoch {epoch + 1}; go on with: {options.resume_command(folder)}")
+                run.leave(f"stopped in epoch {epoch + 1}; go on with: {options.resume_line(folder)}")
             ready = time.perf_counter()
         first_step, partial, trained = 0, None, time.perf_counter() - began
         row = record.means() | {"lr": optimizer.param_groups[0]["lr"]}
@@ -119,12 +124,12 @@ def main() -> None:
             state = training_state(args, run, model, optimizer, best, epoch)
             run.save(folder / "model_last.pth", state | {"step": steps, "losses": record.state_dict()})
             model.eval()
-            table = hourglass.evaluate(predict, scored, run, args, validation_loss(args))
-            scores = hourglass.means(table)
+            table = evaluation.evaluate(predict, scored, run, args, validation_loss(args))
+            scores = evaluation.means(table)
             row |= {f"val_{name}": value for name, value in scores.items()}
             if args.debug > 1 and run.is_main:
                 save_sheet(folder / f"predictions_{epoch + 1}.png", test, table, args.refine)
-            if hourglass.better(args.metric, scores[args.metric], best):
+            if evaluation.better(args.metric, scores[args.metric], best):
                 best = scores[args.metric]
                 run.save(folder / "model_best.pth", weights(args, model, epoch + 1))
         wait = "" if args.hide_data_time else f", {100 * waited / trained:.0f} % waiting for images"
@@ -137,7 +142,7 @@ def main() -> None:
     log.close()
     if run.is_main:
         log.plot(folder / "curves.png")
-        what = "nothing was scored" if best is None else f"best {args.metric} {best:.4g} on {hourglass.summary(test)}"
+        what = "nothing was scored" if best is None else f"best {args.metric} {best:.4g} on {evaluation.summary(test)}"
         print(f"{what}; results in {folder}")
 
 
@@ -157,7 +162,7 @@ def build(args: Namespace, train: Crops) -> torch.nn.Module:
         except InputError as error:
             if file is not None or args.dataset != "synthetic":
                 raise
-            running.log.warning("random weights to begin with: %s", error)
+            logging.warning("random weights to begin with: %s", error)
     return model
 
 
@@ -171,7 +176,7 @@ def validates(args: Namespace, epoch: int) -> bool:
     return args.val_intervals > 0 and (epoch % args.val_intervals == 0 or epoch == args.num_epochs)
 
 
-def validation_loss(args: Namespace) -> hourglass.Loss:
+def validation_loss(args: Namespace) -> evaluation.Loss:
     """The training loss, for `hourglass.evaluate`."""
     return lambda output, maps, sample: losses(output, maps, sample, args.weight_3d, args.weight_var).total
 
@@ -181,7 +186,7 @@ def weights(args: Namespace, model: torch.nn.Module, epoch: int) -> dict:
     return {"epoch": epoch, "state_dict": model.state_dict(), "options": checkpoint.options_json(args)}
 
 
-def training_state(args: Namespace, run: running.Run, model, optimizer, best: float | None, epoch: int) -> dict:
+def training_state(args: Namespace, run: Run, model, optimizer, best: float | None, epoch: int) -> dict:
     """A checkpoint between epochs: the published keys, and what an exact resume needs."""
     more = {"optimizer": optimizer.state_dict(), "rng": run.rng_state(), "best": best, "step": 0, "losses": None}
     return weights(args, model, epoch) | more
@@ -191,10 +196,10 @@ def text(row: dict[str, float]) -> str:
     return "  ".join(f"{name} {value:.4g}" for name, value in row.items() if value or name.startswith("val"))
 
 
-def say(run: running.Run, line: str) -> None:
+def say(run: Run, line: str) -> None:
     if run.is_main:
         print(line, flush=True)
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

@@ -14,9 +14,13 @@ import time
 import torch
 
 import models
-from common import checkpoint, ites, running
 from common.rotation import ITES_PI, random_rotations
-from common.runlog import RunLog
+from common.run import checkpoint
+from common.run.log import RunLog
+from common.run.losses import LossBuffer
+from common.run.run import start
+from common.run.script import resume_command, run_script
+from methods.ites import protocol
 from models.student import student_losses
 
 REPLICAS = 4  # random turns of each predicted pose in the reconstruction loss
@@ -25,26 +29,26 @@ FULL_CIRCLE = 2 * ITES_PI
 
 
 def main() -> None:
-    parser = ites.parser(__doc__)
+    parser = protocol.parser(__doc__)
     args = parser.parse_args()
-    ites.check_options(parser, args, training=True)
-    run = running.start(args)
+    protocol.check_options(parser, args, training=True)
+    run = start(args)
     run.settle_resume(args, args.checkpoint / "last.bin")
     teacher = models.create(
         "teacher", width=args.n_fully_connected, layers=args.n_layers, basis=args.dict_basis_size
     ).to(run.device)  # fmt: skip
     saved = checkpoint.load(args.teacher_checkpoint, run.device)
-    checkpoint.load_weights(teacher, ites.weights(saved, args.teacher_checkpoint), args.teacher_checkpoint)
+    checkpoint.load_weights(teacher, protocol.weights(saved, args.teacher_checkpoint), args.teacher_checkpoint)
 
-    teacher_digest = ites.digest(teacher)
+    teacher_digest = protocol.digest(teacher)
 
-    train = ites.load(args, args.subjects_train, run.device, training=True)
-    test = None if args.no_eval else ites.load(args, args.subjects_test, run.device)
+    train = protocol.load(args, args.subjects_train, run.device, training=True)
+    test = None if args.no_eval else protocol.load(args, args.subjects_test, run.device)
     model = run.prepare(models.create("student", hidden=args.hid_dim, blocks=args.n_blocks))
     optimizer = torch.optim.SGD(
         model.parameters(), args.learning_rate, momentum=args.momentum, weight_decay=args.weight_decay, fused=True
     )
-    finished, first_step, partial, best = ites.resume(args, model, optimizer, run, teacher_digest)
+    finished, first_step, partial, best = protocol.resume(args, model, optimizer, run, teacher_digest)
     log = RunLog(args.checkpoint, args, resume=bool(args.resume))
     if run.is_main:
         print(f"train {train.pose_set.summary()}; 2D input {args.keypoints}; device {run.device}", flush=True)
@@ -52,7 +56,7 @@ def main() -> None:
     # the teacher speaks once: only the depths it gives are learned from
     with torch.no_grad():
         teacher.eval()
-        chunks = run.progress(train.keypoints.split(ites.CHUNK), text="teacher")
+        chunks = run.progress(train.keypoints.split(protocol.CHUNK), text="teacher")
         depths = torch.cat([teacher(keypoints).pose[..., 2:] for keypoints in chunks])
 
     def train_step(index: torch.Tensor) -> torch.Tensor:
@@ -75,17 +79,17 @@ def main() -> None:
         began = time.perf_counter()
         lr = optimizer.param_groups[0]["lr"]
         model.train()
-        losses = running.LossBuffer(("depth", "reconstruction", "total"), run, log, epoch, steps, partial)
+        losses = LossBuffer(("depth", "reconstruction", "total"), run, log, epoch, steps, partial)
         batches = run.batches(len(train.keypoints), args.batch_size, epoch, first_step)
         for i, index in run.progress(batches, steps, f"epoch {epoch + 1}"):
             losses.record(i, train_step(index), len(index))
             if run.stop_requested:
-                stopped = ites.Progress(epoch, i + 1, losses.state_dict(), best)
+                stopped = protocol.Progress(epoch, i + 1, losses.state_dict(), best)
                 run.save(
                     args.checkpoint / "last.bin",
-                    ites.training_state(args, model, optimizer, run, stopped, teacher_digest),
+                    protocol.training_state(args, model, optimizer, run, stopped, teacher_digest),
                 )
-                run.leave(f"stopped in epoch {epoch + 1}; go on with: {running.resume_command('last.bin')}")
+                run.leave(f"stopped in epoch {epoch + 1}; go on with: {resume_command('last.bin')}")
         first_step, partial = 0, None
         if (epoch + 1) % args.epoch_lr_decay == 0:
             optimizer.param_groups[0]["lr"] *= args.lr_decay
@@ -93,20 +97,22 @@ def main() -> None:
         row = {f"{name} x 1000": 1000 * value for name, value in losses.means().items()}
         if test is not None:
             model.eval()
-            errors = ites.score(lambda keypoints: model(keypoints).pose, test, run)
+            errors = protocol.score(lambda keypoints: model(keypoints).pose, test, run)
             row |= {"MPJPE": errors["MPJPE"].mean().item(), "P-MPJPE": errors["P-MPJPE"].mean().item()}
             best = row["MPJPE"] if best is None else min(best, row["MPJPE"])
         if run.is_main:
             scores = "  ".join(f"{name} {value:.1f}" for name, value in row.items())
             print(f"[{epoch + 1}] time {(time.perf_counter() - began) / 60:.2f} min  lr {lr:.6f}  {scores}", flush=True)
         log.epoch(epoch + 1, row | {"lr": lr}, step=(epoch + 1) * steps)
-        state = ites.training_state(args, model, optimizer, run, ites.Progress(epoch + 1, best=best), teacher_digest)
-        ites.save_epoch(args.checkpoint, (f"stu_model_epoch_{epoch + 1}.bin", "ckpt_student.bin"), state, run)
+        state = protocol.training_state(
+            args, model, optimizer, run, protocol.Progress(epoch + 1, best=best), teacher_digest
+        )
+        protocol.save_epoch(args.checkpoint, (f"stu_model_epoch_{epoch + 1}.bin", "ckpt_student.bin"), state, run)
     log.close()
     if run.is_main:
         log.plot(args.checkpoint / "curves.png", "losses x 1000, errors in mm")
-        print(ites.final_line(row, best, test, args))
+        print(protocol.final_line(row, best, test, args))
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

@@ -27,12 +27,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks import compare_plan as plan  # noqa: E402
 from benchmarks import compare_scores as scores  # noqa: E402
 from benchmarks import compare_table, machine, within_budget  # noqa: E402
-from common import running  # noqa: E402
+from common.draw.tables import write_json  # noqa: E402
 from common.errors import InputError  # noqa: E402
-from common.evaluate import write_json  # noqa: E402
 from common.h36m import TEST_LIST, TRAIN_LIST  # noqa: E402
-from common.lifter_options import LIFTERS  # noqa: E402
-from common.options import Parser, number  # noqa: E402
+from common.run.options import Parser, number  # noqa: E402
+from common.run.run import Run, start  # noqa: E402
+from common.run.script import run_script  # noqa: E402
+from methods.poseaug.options import LIFTERS  # noqa: E402
 
 # What a method's result depends on, besides its own further options.
 SETTINGS = (
@@ -87,7 +88,7 @@ def main() -> None:
     unknown = [name for name in chosen if name not in known]
     if unknown:
         parser.error(f"--methods {' '.join(unknown)}: no such method; there are: {', '.join(known)}")
-    run = running.start(args)
+    run = start(args)
     print(f"{machine.describe(run.device)}; {budget_text(args)} for each method; {data_text(args)}", flush=True)
 
     states = {name: find_result(args, name, known[name], more[name]) for name in known}
@@ -118,7 +119,7 @@ def main() -> None:
 
 
 def do(
-    args: Namespace, name: str, method: plan.Method, more: list[str], run: running.Run, load: Callable[[], tuple]
+    args: Namespace, name: str, method: plan.Method, more: list[str], run: Run, load: Callable[[], tuple]
 ) -> dict[str, Any]:
     """Train a method, score it, and keep its result."""
     folder = args.output / name
@@ -140,7 +141,7 @@ def do(
     return result
 
 
-def score(args: Namespace, method: plan.Method, state: Path | None, run: running.Run, load: Callable) -> dict[str, Any]:
+def score(args: Namespace, method: plan.Method, state: Path | None, run: Run, load: Callable) -> dict[str, Any]:
     """Rows of the table, what they were scored on, and the cost of the network."""
     image_methods = {
         "hourglass": (scores.score_hourglass, plan.hourglass_data),
@@ -238,4 +239,4 @@ def line_of(result: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

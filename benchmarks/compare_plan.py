@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import InputError
-from common.lifter_options import LIFTERS
+from methods.poseaug.options import LIFTERS
 
 ROOT = Path(__file__).resolve().parent.parent
 MANY = "1000000"  # epochs, steps: the budget ends a run

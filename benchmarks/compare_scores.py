@@ -23,21 +23,27 @@ import models
 import test_encoder_decoder
 import test_hourglass
 from benchmarks.train_step import Stopwatch
-from common import any_lifter, checkpoint, encoder_decoder_checkpoint, hourglass, hourglass_checkpoint, metrics, poseaug
-from common import encoder_decoder as shared
-from common import encoder_decoder_scores as scoring
-from common import hourglass_options as options
-from common.any_lifter import POSEAUG, SavedLifter
-from common.dataset import ites_keypoints, load_pose_set
-from common.image_loader import evaluation_loader
-from common.multiview import NORMALISED_POSE, normalise
-from common.options import Parser
+from common import metrics
+from common.datasets.h36m_layout import ites_keypoints, load_pose_set
+from common.images.loader import evaluation_loader
+from common.multiview.labels import NORMALISED_POSE, normalise
 from common.pose_set import PoseSet
-from common.running import Run
+from common.run import checkpoint
+from common.run.options import Parser
+from common.run.run import Run
 from common.screen import screen_inputs
 from common.skeleton import H36M_16, H36M_17, Skeleton, convert
-from models.encoder_decoder_predict import pose_predictor
-from models.lift_any import camera_poses, forward_of
+from common.synthetic.dataset import ensure_named
+from methods import lifters
+from methods.encoder_decoder import checkpoint as encoder_decoder_checkpoint
+from methods.encoder_decoder import data as shared
+from methods.encoder_decoder import scores as scoring
+from methods.hourglass import checkpoint as hourglass_checkpoint
+from methods.hourglass import evaluation, options
+from methods.lift_any import camera_poses, forward_of
+from methods.lifters import POSEAUG, SavedLifter
+from methods.poseaug import evaluation as poseaug
+from models.encoder_decoder.predict import pose_predictor
 
 AS_IT_IS, SCALE, MIRROR = "as it is", "scale", "mirror"
 BATCH = {"lifter": 4096, "hourglass": 16, "encoder_decoder": 32}  # poses or images at once where speed is measured
@@ -97,6 +103,7 @@ def _mean(values: Tensor) -> float:
 
 def load_test(args: Namespace, device: torch.device) -> PoseSet:
     """The test subjects, 17 joints."""
+    ensure_named(args.data_dir, args.dataset)
     return load_pose_set(
         args.data_dir, args.dataset, args.keypoints, args.subjects_test, downsample=args.downsample, device=device
     )
@@ -104,7 +111,7 @@ def load_test(args: Namespace, device: torch.device) -> PoseSet:
 
 def load_lifter(path: Path, device: torch.device) -> tuple[SavedLifter, nn.Module]:
     """A lifter's checkpoint and its network, in evaluation mode."""
-    saved = any_lifter.load(path)
+    saved = lifters.load(path)
     network = models.create(saved.network.name, **saved.network.sizes)
     checkpoint.load_weights(network, saved.network.state, path)
     return saved, network.to(device).eval()
@@ -155,7 +162,7 @@ def score_cross(saved: SavedLifter, network: nn.Module, cross: poseaug.ScreenSpl
     """
     points = cross.keypoints
     if saved.method not in POSEAUG:
-        points = any_lifter.lifter_input(saved.method, convert(points, H36M_16, H36M_17), None)
+        points = lifters.lifter_input(saved.method, convert(points, H36M_16, H36M_17), None)
     rows = (slice(i, i + 1) for i in range(len(points)))
     pose = convert(lift(saved, network, points, rows, run), H36M_17, H36M_16)
     return protocols(pose, cross.poses, saved.method in POSEAUG)
@@ -186,12 +193,12 @@ def score_hourglass(path: Path, words: Sequence[str], run: Run) -> tuple[dict[st
     saved = hourglass_checkpoint.load(path)
     args.arch = hourglass_checkpoint.arch_of(saved)
     options.settle(parser, args)
-    crops = hourglass.load_crops(args, run, train=False)
+    crops = evaluation.load_crops(args, run, train=False)
     model = test_hourglass.load_network(args, saved, path, crops.sets[0].layout)
-    model = model.to(run.device, memory_format=hourglass.memory_format(run.device)).eval()
-    predict = hourglass.network(model, run, args.arch)
+    model = model.to(run.device, memory_format=evaluation.memory_format(run.device)).eval()
+    predict = evaluation.network(model, run, args.arch)
     loader = evaluation_loader(crops, run, args.batch_size, args.num_workers)
-    table = hourglass.evaluate(predict, loader, run, args)
+    table = evaluation.evaluate(predict, loader, run, args)
     known = table["mpjpe"].isfinite()
     pose, target = (convert(table[name][known] / 1000, H36M_17, H36M_16) for name in ("poses", "gt_3d"))
     images = next(iter(loader))["image"][: BATCH["hourglass"]].to(run.device)

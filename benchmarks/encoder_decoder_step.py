@@ -23,14 +23,15 @@ from torch.utils.data import DataLoader, TensorDataset
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import models  # noqa: E402
 from benchmarks.train_step import Stopwatch, make_peak, step_gflop  # noqa: E402
-from common import encoder_decoder as shared  # noqa: E402
-from common import running  # noqa: E402
-from common.multiview import DEVIATION, MEAN, normalise  # noqa: E402
-from common.options import Parser, number  # noqa: E402
+from common.multiview.labels import DEVIATION, MEAN, normalise  # noqa: E402
 from common.rotation import random_rotations  # noqa: E402
-from models import encoder_decoder_views as views  # noqa: E402
-from models.encoder_decoder import EncoderDecoder, Latent  # noqa: E402
-from models.encoder_decoder_losses import pixel_loss  # noqa: E402
+from common.run.options import Parser, number  # noqa: E402
+from common.run.run import Run, start  # noqa: E402
+from common.run.script import run_script  # noqa: E402
+from methods.encoder_decoder import data as shared  # noqa: E402
+from models.encoder_decoder import views  # noqa: E402
+from models.encoder_decoder.losses import pixel_loss  # noqa: E402
+from models.encoder_decoder.network import EncoderDecoder, Latent  # noqa: E402
 
 IMAGES = 512
 VIEWS = 2
@@ -46,7 +47,7 @@ class Item(TensorDataset):
         return [*(((p.float() / 255 - mean) / deviation).permute(2, 0, 1).contiguous() for p in pictures), rotation]
 
 
-def make_step(model: EncoderDecoder, data: tuple[Tensor, ...], args, run: running.Run) -> Callable[[Tensor], Tensor]:
+def make_step(model: EncoderDecoder, data: tuple[Tensor, ...], args, run: Run) -> Callable[[Tensor], Tensor]:
     """One training step of ours on the images of a batch's indices, loss of the pixels."""
     optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
 
@@ -74,8 +75,8 @@ def our_loss(
 def plain_loss(model: EncoderDecoder, images: Tensor, backgrounds: Tensor, rotation: Tensor) -> Tensor:
     """The same loss as it is written down: one row after the other, images moved after the decoder."""
     geometry, look = [], []
-    for start in range(0, len(images), VIEWS):
-        own = list(range(start, start + VIEWS))
+    for first in range(0, len(images), VIEWS):
+        own = list(range(first, first + VIEWS))
         geometry += random.sample(own, VIEWS)
         look += random.sample(own, VIEWS)
     look = [row + VIEWS if row // VIEWS % 2 == 0 else row - VIEWS for row in look]
@@ -87,7 +88,7 @@ def plain_loss(model: EncoderDecoder, images: Tensor, backgrounds: Tensor, rotat
     return F.l1_loss(seen[back].float(), images)
 
 
-def make_baseline(model: EncoderDecoder, data: tuple[Tensor, ...], args, run: running.Run) -> Callable[[], object]:
+def make_baseline(model: EncoderDecoder, data: tuple[Tensor, ...], args, run: Run) -> Callable[[], object]:
     """The straightforward step."""
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     loader = DataLoader(Item(*(part.cpu() for part in data)), args.batch_size, shuffle=True, drop_last=True)
@@ -115,7 +116,7 @@ def main() -> None:
     parser.add_run_options()
     args = parser.parse_args()
     args.latent_dropout = 0.3
-    run = running.start(args)
+    run = start(args)
     side = args.input_dimension
     data = tuple(torch.randint(0, 256, (IMAGES, side, side, 3), dtype=torch.uint8).to(run.device) for _ in range(2))
     data = (*data, random_rotations(IMAGES, device=run.device))
@@ -157,4 +158,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

@@ -10,9 +10,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
-from common import running
-from models import gan_losses as losses
-from models import gan_step
+from common.run.run import Run
+from models.adversarial import losses
+from models.adversarial import step as gan_step
 
 CAP = 0.9
 COUNTED = 64  # poses of which the work is counted
@@ -48,7 +48,7 @@ class TextbookMartinez(nn.Module):
         return self.w2(x)
 
 
-def make_step(lifter: nn.Module, keypoints: Tensor, run: running.Run) -> Callable[[Tensor], Tensor]:
+def make_step(lifter: nn.Module, keypoints: Tensor, run: Run) -> Callable[[Tensor], Tensor]:
     """One step of `train_gan.py --method chen` with both discriminators, from the indices of a batch."""
     judges = [run.prepare(models.create("gan_discriminator")).train() for _ in range(2)]
     adam = [torch.optim.Adam(network.parameters(), 1e-4, fused=True) for network in (lifter, *judges)]
@@ -77,7 +77,7 @@ def make_step(lifter: nn.Module, keypoints: Tensor, run: running.Run) -> Callabl
     return run.accelerate(step, *adam)
 
 
-def make_baseline(keypoints: Tensor, run: running.Run, batch_size: int) -> Callable[[], object]:
+def make_baseline(keypoints: Tensor, run: Run, batch_size: int) -> Callable[[], object]:
     """The usual step: DataLoader items, a pass of the discriminators for each network's turn, `.item()` for the cap."""
     lifter, *judges = (
         net.to(run.device) for net in (TextbookMartinez(), *(TextbookMartinez(34, 1, stages=3) for _ in range(2)))
@@ -119,7 +119,7 @@ def make_baseline(keypoints: Tensor, run: running.Run, batch_size: int) -> Calla
     return step
 
 
-def count_work(batch_size: int, run: running.Run) -> tuple[float, float]:
+def count_work(batch_size: int, run: Run) -> tuple[float, float]:
     """GFLOP of our step, and of the usual one."""
     keypoints = 0.1 * torch.randn(2 * COUNTED, 17, 2, device=run.device)
     ours = make_step(run.prepare(models.create("gan_lifter")).train(), keypoints, run)

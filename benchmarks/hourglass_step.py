@@ -22,11 +22,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import models  # noqa: E402
 from benchmarks.image_pipeline import make_people, milliseconds  # noqa: E402
 from benchmarks.train_step import Stopwatch, make_peak, step_gflop  # noqa: E402
-from common import hourglass, running  # noqa: E402
-from common.hourglass_checkpoint import parse_arch  # noqa: E402
-from common.image_data import MEAN, STD, CropOptions, Crops  # noqa: E402
-from common.options import Parser, number  # noqa: E402
-from models.heatmap_losses import losses  # noqa: E402
+from common.images.people import MEAN, STD, CropOptions, Crops  # noqa: E402
+from common.run.options import Parser, number  # noqa: E402
+from common.run.run import Run, start  # noqa: E402
+from common.run.script import run_script  # noqa: E402
+from methods.hourglass import evaluation  # noqa: E402
+from methods.hourglass.checkpoint import parse_arch  # noqa: E402
+from models.hourglass.losses import losses  # noqa: E402
 
 WEIGHTS = (0.1, 0.01)  # of depth and bones: stage 3
 
@@ -45,17 +47,17 @@ def make_batch(count: int, size: int) -> dict[str, Tensor]:
     }  # fmt: skip
 
 
-def make_step(model: nn.Module, batch: dict[str, Tensor], run: running.Run) -> tuple[Callable, Callable]:
+def make_step(model: nn.Module, batch: dict[str, Tensor], run: Run) -> tuple[Callable, Callable]:
     """Our step, and its loss alone, whose work is counted."""
     count, size = batch["image"].shape[:2]
     optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
-    place = hourglass.DeviceBatch(run.device, count + 2)
+    place = evaluation.DeviceBatch(run.device, count + 2)
 
     def loss() -> Tensor:
         sample = place.sample()
-        maps = hourglass.target_maps(sample, (size // 4, size // 4))
+        maps = evaluation.target_maps(sample, (size // 4, size // 4))
         with run.autocast():
-            output = model(hourglass.network_input(sample["image"], "msra"))
+            output = model(evaluation.network_input(sample["image"], "msra"))
         return losses(output, maps, sample, *WEIGHTS).total
 
     def inner(index: Tensor) -> Tensor:
@@ -75,7 +77,7 @@ def make_step(model: nn.Module, batch: dict[str, Tensor], run: running.Run) -> t
     return step, loss
 
 
-def make_baseline(model: nn.Module, batch: dict[str, Tensor], run: running.Run) -> Callable[[], float]:
+def make_baseline(model: nn.Module, batch: dict[str, Tensor], run: Run) -> Callable[[], float]:
     """The straightforward step."""
     optimizer = torch.optim.Adam(model.parameters(), 1e-3, foreach=False)
     count, size = batch["image"].shape[:2]
@@ -83,7 +85,7 @@ def make_baseline(model: nn.Module, batch: dict[str, Tensor], run: running.Run) 
 
     def step() -> float:
         images = ((batch["image"].permute(0, 3, 1, 2).flip(1).float() / 256 - mean) / std).contiguous().to(run.device)
-        maps = hourglass.target_maps(batch, (size // 4, size // 4)).to(run.device)
+        maps = evaluation.target_maps(batch, (size // 4, size // 4)).to(run.device)
         sample = {name: values.to(run.device) for name, values in batch.items()}
         with run.autocast():
             features = model.deconv_layers(model.features(images))
@@ -121,10 +123,10 @@ def main() -> None:
     parser.add_argument("--side", type=number(int, 64), default=1000, help="pixels of the JPEGs (Human3.6M: 1000)")
     parser.add_run_options()
     args = parser.parse_args()
-    run = running.start(args)
+    run = start(args)
     name, sizes = parse_arch(args.arch, depth=True, size=args.input)
     batch, clock = make_batch(args.batch_size, args.input), Stopwatch(run.device)
-    model = run.prepare(models.create(name, **sizes).to(memory_format=hourglass.memory_format(run.device))).train()
+    model = run.prepare(models.create(name, **sizes).to(memory_format=evaluation.memory_format(run.device))).train()
     step, loss = make_step(model, batch, run)
     peak, peak_gflop = make_peak(run)
     timed = {"peak": (peak, 3), "step": (step, args.steps)}
@@ -141,7 +143,7 @@ def main() -> None:
     report(args, run, best, step_gflop(loss), peak_gflop)
 
 
-def report(args, run: running.Run, best: dict[str, float], gflop: float, peak_gflop: float) -> None:
+def report(args, run: Run, best: dict[str, float], gflop: float, peak_gflop: float) -> None:
     """Print shares of the peak, supply and demand."""
     peak = peak_gflop / best["peak"]
     mode = "bfloat16 autocast" if run.amp else "float32"
@@ -162,4 +164,4 @@ def report(args, run: running.Run, best: dict[str, float], gflop: float, peak_gf
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

@@ -23,13 +23,13 @@ import torch
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from common import heatmap  # noqa: E402
-from common.crop import open_rgb  # noqa: E402
-from common.image_data import MEAN, STD, CropOptions, Crops, People, draw_augmentation, normalise  # noqa: E402
-from common.image_files import ImageFolder  # noqa: E402
-from common.image_loader import epoch_batches, training_loader  # noqa: E402
-from common.memory import keep_freed_memory  # noqa: E402
-from common.running import Run  # noqa: E402
+from common.images import heatmap  # noqa: E402
+from common.images.crop import open_rgb  # noqa: E402
+from common.images.image_files import ImageFolder  # noqa: E402
+from common.images.loader import epoch_batches, training_loader  # noqa: E402
+from common.images.people import MEAN, STD, CropOptions, Crops, People, draw_augmentation, normalise  # noqa: E402
+from common.run.memory import keep_freed_memory  # noqa: E402
+from common.run.run import Run  # noqa: E402
 
 IMAGES = 4
 

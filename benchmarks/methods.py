@@ -15,8 +15,8 @@ from benchmarks.textbook_lifters import TextbookGCN, TextbookMLP, TextbookSTGCN,
 from common import metrics
 from common.camera import unproject
 from common.rotation import ITES_PI, random_rotations
+from models.adversarial.losses import chen_lift
 from models.functional import centre
-from models.gan_losses import chen_lift
 from models.student import student_losses
 from models.teacher import teacher_losses
 

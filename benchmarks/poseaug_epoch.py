@@ -31,15 +31,17 @@ sys.path.insert(0, str(ROOT))
 import models  # noqa: E402
 from benchmarks import textbook_lifters  # noqa: E402
 from benchmarks.train_step import Stopwatch, make_peak  # noqa: E402
-from common import lifter_options, running  # noqa: E402
 from common.bones import bone_vectors, unit_bones  # noqa: E402
 from common.camera import h36m_cameras, project  # noqa: E402
 from common.errors import InputError  # noqa: E402
-from common.options import Parser, number  # noqa: E402
-from models.augment_step import augment  # noqa: E402
-from models.augmentor import Augmentor, draw_noise  # noqa: E402
-from models.discriminators import PARTS, Discriminator2D, Discriminator3D  # noqa: E402
-from models.poseaug import diff_loss, discriminator_loss, feedback_loss, in_view  # noqa: E402
+from common.run.options import Parser, number  # noqa: E402
+from common.run.run import start  # noqa: E402
+from common.run.script import run_script  # noqa: E402
+from methods.poseaug import options  # noqa: E402
+from models.poseaug.augment_step import augment  # noqa: E402
+from models.poseaug.augmentor import Augmentor, draw_noise  # noqa: E402
+from models.poseaug.discriminators import PARTS, Discriminator2D, Discriminator3D  # noqa: E402
+from models.poseaug.losses import diff_loss, discriminator_loss, feedback_loss, in_view  # noqa: E402
 
 SYNTHETIC_POSES = 300_000
 BATCH = 1024
@@ -210,7 +212,7 @@ def our_epoch(args, downsample: int, folder: Path) -> tuple[float, int, float]:
 
 def main() -> None:
     parser = Parser(__doc__)
-    parser.add_argument("--posenet_name", choices=lifter_options.LIFTERS, default="mlp", help="lifter")
+    parser.add_argument("--posenet_name", choices=options.LIFTERS, default="mlp", help="lifter")
     parser.add_argument("--stages", type=number(int, 1), default=2, help="of mlp, gcn, videopose")
     parser.add_argument("--poses", type=number(int, 2048), default=20_000, help="about as many of the synthetic set")
     parser.add_argument("--baseline-steps", type=number(int, 0), default=10, help="batches; 0: no baseline")
@@ -221,7 +223,7 @@ def main() -> None:
     args.data_dir = args.data_dir.absolute()
     with tempfile.TemporaryDirectory() as folder:
         seconds, count, share = our_epoch(args, max(1, round(SYNTHETIC_POSES / args.poses)), Path(folder))
-    run = running.start(args)
+    run = start(args)
     multiply, gflop = make_peak(run)
     watch = Stopwatch(run.device)
     peak = gflop / min(watch(multiply, 5) for _ in range(5))
@@ -249,4 +251,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

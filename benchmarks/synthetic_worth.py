@@ -19,11 +19,11 @@ from torch import Tensor, nn  # noqa: E402
 
 from common.camera import h36m_cameras, normalise_screen, world_to_camera  # noqa: E402
 from common.errors import InputError  # noqa: E402
+from common.files.npz import load_npz  # noqa: E402
 from common.h36m import TEST_SUBJECTS, TRAIN_SUBJECTS  # noqa: E402
 from common.metrics import joint_errors, mpjpe, n_mpjpe, p_mpjpe  # noqa: E402
-from common.npz import load_npz  # noqa: E402
 from common.skeleton import H36M_17, H36M_32  # noqa: E402
-from common.synthetic import ensure  # noqa: E402
+from common.synthetic.dataset import ensure  # noqa: E402
 
 KEEP = [H36M_32.index(name) for name in H36M_17.joints]
 

@@ -29,9 +29,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.methods import METHODS, REPLICAS, Method  # noqa: E402
-from common import running  # noqa: E402
 from common.errors import InputError  # noqa: E402
-from common.options import Parser, number  # noqa: E402
+from common.run.options import Parser, number  # noqa: E402
+from common.run.run import Run, start  # noqa: E402
+from common.run.script import run_script  # noqa: E402
 
 TRAIN_POSES = 110_968
 TEST_POSES = 29_392
@@ -83,7 +84,7 @@ class Stopwatch:
             torch.cuda.synchronize(self.device)
 
 
-def make_peak(run: running.Run) -> tuple[Callable[[], object], float]:
+def make_peak(run: Run) -> tuple[Callable[[], object], float]:
     """A large matrix product in the step's precision, and its GFLOP."""
     size = 8192 if run.device.type == "cuda" else 2048
     dtype = torch.bfloat16 if run.amp else torch.float32
@@ -91,14 +92,14 @@ def make_peak(run: running.Run) -> tuple[Callable[[], object], float]:
     return lambda: torch.mm(a, b, out=c), 2 * size**3 / 1e9
 
 
-def forever(run: running.Run, batch_size: int) -> Iterator[Tensor]:
+def forever(run: Run, batch_size: int) -> Iterator[Tensor]:
     """Shuffled index batches of full size, (batch_size,) on the device, epoch after epoch."""
     for epoch in itertools.count():
         batches = run.order(TRAIN_POSES, epoch).to(run.device).split(batch_size)
         yield from (index for index in batches if len(index) == batch_size)
 
 
-def make_step(method: Method, model, data: tuple[Tensor, ...], run: running.Run) -> Callable[[Tensor], Tensor]:
+def make_step(method: Method, model, data: tuple[Tensor, ...], run: Run) -> Callable[[Tensor], Tensor]:
     """One training step from the indices of a batch, as the scripts take it."""
     if method.steps:
         return method.steps.make_step(model, data[0], run)
@@ -117,9 +118,7 @@ def make_step(method: Method, model, data: tuple[Tensor, ...], run: running.Run)
     return run.accelerate(step, optimizer)
 
 
-def make_baseline(
-    method: Method, model, data: tuple[Tensor, ...], run: running.Run, batch_size: int
-) -> Callable[[], object]:
+def make_baseline(method: Method, model, data: tuple[Tensor, ...], run: Run, batch_size: int) -> Callable[[], object]:
     """The textbook step: single items through a DataLoader, `.item()` for the log, torch's default optimiser."""
     if method.steps:
         return method.steps.make_baseline(data[0], run, batch_size)
@@ -150,7 +149,7 @@ def step_gflop(loss: Callable[[], Tensor]) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def count_work(name: str, batch_size: int, run: running.Run) -> tuple[float, float]:
+def count_work(name: str, batch_size: int, run: Run) -> tuple[float, float]:
     """GFLOP of our step, and of the textbook network's."""
     method = METHODS[name]
     if method.steps:
@@ -165,7 +164,7 @@ def count_work(name: str, batch_size: int, run: running.Run) -> tuple[float, flo
 
 
 @torch.no_grad()
-def score(method: Method, model, data: tuple[Tensor, ...], run: running.Run, with_metrics: bool) -> Tensor:
+def score(method: Method, model, data: tuple[Tensor, ...], run: Run, with_metrics: bool) -> Tensor:
     """Forward pass over the test views and, if asked, the published metrics; -> mean error."""
     errors = []
     for rows in torch.arange(TEST_POSES, device=run.device).split(CHUNK):
@@ -175,7 +174,7 @@ def score(method: Method, model, data: tuple[Tensor, ...], run: running.Run, wit
     return torch.cat(errors).mean()
 
 
-def measure(name: str, args, run: running.Run) -> Result:
+def measure(name: str, args, run: Run) -> Result:
     """All numbers of one method."""
     method, clock = METHODS[name], Stopwatch(run.device)
     batch_size = args.batch_size or method.batch_size
@@ -268,7 +267,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here, too")
     parser.add_run_options()
     args = parser.parse_args()
-    run = running.start(args)
+    run = start(args)
     machine = torch.cuda.get_device_name(run.device) if run.device.type == "cuda" else platform.processor() or "CPU"
     mode = f"{'bfloat16 autocast' if run.amp else 'float32'}{', compiled' if run.compile else ''}"
     print(f"{machine}, {torch.get_num_threads()} CPU threads, PyTorch {torch.__version__}, {mode}; "
@@ -285,4 +284,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

@@ -27,9 +27,9 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
 from benchmarks.machine import device_name  # noqa: E402
-from common import running  # noqa: E402
+from common.draw.tables import write_json  # noqa: E402
 from common.errors import InputError  # noqa: E402
-from common.evaluate import write_json  # noqa: E402
+from common.run.run import Run  # noqa: E402
 
 WARM_UP = 4  # steps left out of the rate: first calls, and on CUDA the capture of the graph
 STOPPED = 128 + signal.SIGINT
@@ -100,13 +100,13 @@ def poses_in(item: Any) -> int:
 
 def install(meter: Meter) -> None:
     """Let every training loop of this process, all of which go through `Run.progress`, be watched by `meter`."""
-    progress = running.Run.progress
+    progress = Run.progress
 
-    def watched(self: running.Run, items: Iterable, total: int | None = None, text: str = "") -> Iterable:
+    def watched(self: Run, items: Iterable, total: int | None = None, text: str = "") -> Iterable:
         shown = progress(self, items, total, text)
         return meter.watch(shown) if text.startswith("epoch") else shown
 
-    running.Run.progress = watched
+    Run.progress = watched
 
 
 def train(words: Sequence[str], budget: Mapping[str, float], report: Path, log: Path) -> dict[str, Any]:

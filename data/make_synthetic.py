@@ -15,11 +15,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tqdm import tqdm  # noqa: E402
 
-from common import running  # noqa: E402
 from common.h36m import SUBJECTS  # noqa: E402
-from common.multiview_writer import read_motion, write_multiview  # noqa: E402
-from common.options import Parser, number  # noqa: E402
-from common.synthetic import ensure  # noqa: E402
+from common.multiview.write import read_motion, write_multiview  # noqa: E402
+from common.run.options import Parser, number  # noqa: E402
+from common.run.script import run_script  # noqa: E402
+from common.synthetic.dataset import ensure  # noqa: E402
 
 
 def main() -> None:
@@ -54,4 +54,4 @@ def bar(samples, total):
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

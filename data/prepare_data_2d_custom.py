@@ -10,8 +10,8 @@ AlphaPose's or COCO's results (Detectron2's coco_instances_results.json), MMPose
 Writes VideoPose3D's layout: positions_2d, video -> "custom" -> [(T, 17, 2) float32, pixels]; metadata with layout_name
 (coco where all videos have COCO's joints, else h36m), num_joints, keypoints_symmetry, video_metadata: video -> w, h.
 
---statistics makes common/keypoint_statistics.json again, with which the keypoints of a video are compared: from the
-synthetic training set in --data-dir, every 20th frame of S1, S5, S6, S7, S8.
+--statistics makes common/video/keypoint_statistics.json again, with which the keypoints of a video are compared: from
+the synthetic training set in --data-dir, every 20th frame of S1, S5, S6, S7, S8.
 """
 
 import argparse
@@ -24,16 +24,18 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import keypoint_report, running  # noqa: E402
-from common.dataset import load_pose_set  # noqa: E402
+from common.datasets.h36m_layout import load_pose_set  # noqa: E402
 from common.errors import InputError  # noqa: E402
-from common.files import write_atomic  # noqa: E402
-from common.following_options import add_following_options  # noqa: E402
+from common.files.atomic import write_atomic  # noqa: E402
+from common.files.npz import save_npz  # noqa: E402
 from common.h36m import TRAIN_SUBJECTS  # noqa: E402
-from common.keypoint_files import FPS, LAYOUT_NAMES, KeypointFile, coco_keypoints, image_size, read_keypoints  # noqa: E402
-from common.npz import save_npz  # noqa: E402
-from common.options import Parser, number  # noqa: E402
+from common.run.options import Parser, number  # noqa: E402
+from common.run.script import run_script  # noqa: E402
 from common.skeleton import COCO_17, H36M_17  # noqa: E402
+from common.synthetic.dataset import ensure  # noqa: E402
+from common.video import report  # noqa: E402
+from common.video.following_options import add_following_options  # noqa: E402
+from common.video.read import FPS, LAYOUT_NAMES, KeypointFile, coco_keypoints, image_size, read_keypoints  # noqa: E402
 
 log = logging.getLogger(__name__)
 SUFFIXES = (".json", ".npz", ".npy")
@@ -56,8 +58,8 @@ def main() -> None:
             path, args.layout, args.thr, args.person, args.max_gap, args.smooth, trim=False
         )  # fmt: skip
         sizes[name] = size_of(args, found[name], path)
-        print(keypoint_report.describe(found[name], path, sizes[name], args.fps or found[name].fps or FPS), end="\n\n")
-        for line in keypoint_report.warnings(found[name], sizes[name], sees="place"):
+        print(report.describe(found[name], path, sizes[name], args.fps or found[name].fps or FPS), end="\n\n")
+        for line in report.warnings(found[name], sizes[name], sees="place"):
             log.warning("%s: %s", path, line)
     layout, positions = keypoints(args, sources, found)
     skeleton = {"coco": COCO_17, "h36m": H36M_17}[layout]
@@ -84,7 +86,7 @@ def options_parser() -> Parser:
     parser.add_argument("--thr", type=number(float, 0), default=0.1, help="a joint of less confidence is missing")
     add_following_options(parser)
     parser.add_argument("--force", action="store_true", help="make the file again if it is there")
-    parser.add_argument("--statistics", action="store_true", help="make common/keypoint_statistics.json instead")
+    parser.add_argument("--statistics", action="store_true", help="make common/video/keypoint_statistics.json instead")
     return parser
 
 
@@ -140,13 +142,14 @@ def keypoints(
 
 def make_statistics(folder: Path) -> None:
     """Write the table beside `common.keypoint_report`."""
+    ensure(folder, seed=None)
     train = load_pose_set(folder, "synthetic", "gt", TRAIN_SUBJECTS, downsample=20)
     width, height = train.resolution[train.sequence.long()].double().numpy().T
-    table = keypoint_report.statistics(train.keypoints.double().numpy(), width, height)
+    table = report.statistics(train.keypoints.double().numpy(), width, height)
     table = {"made by": "python data/prepare_data_2d_custom.py --statistics", **table}
-    write_atomic(keypoint_report.STATISTICS, lambda file: file.write((json.dumps(table) + "\n").encode()))
-    print(f"{table['poses']} poses: {keypoint_report.STATISTICS}")
+    write_atomic(report.STATISTICS, lambda file: file.write((json.dumps(table) + "\n").encode()))
+    print(f"{table['poses']} poses: {report.STATISTICS}")
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

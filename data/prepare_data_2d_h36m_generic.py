@@ -28,11 +28,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import h36m_files, running  # noqa: E402
 from common.camera import h36m_cameras  # noqa: E402
+from common.datasets import h36m_takes  # noqa: E402
 from common.errors import InputError  # noqa: E402
-from common.npz import load_npz  # noqa: E402
-from common.options import Parser  # noqa: E402
+from common.files.npz import load_npz  # noqa: E402
+from common.run.options import Parser  # noqa: E402
+from common.run.script import run_script  # noqa: E402
 from common.skeleton import COCO_17, H36M_16, H36M_17, convert  # noqa: E402
 
 LAYOUTS = ("coco", "mpii", "h36m")  # VideoPose3D's order: "h36m_pt_coco" is COCO's
@@ -58,7 +59,7 @@ def main() -> None:
         return
     if not args.input.exists():
         raise InputError(f"{args.input} does not exist (looked for {args.input.absolute()})")
-    gathered, told = h36m_files.Gathered(args.input), None
+    gathered, told = h36m_takes.Gathered(args.input), None
     if args.input.is_dir():
         read_folder(gathered)
     else:
@@ -68,10 +69,10 @@ def main() -> None:
     if layout is None:
         raise InputError(f"{args.input}: neither its metadata nor the name {name} tell the joints' layout: give -l")
     print(fill_in(videos, args.input))
-    print(h36m_files.save_keypoints(target, reduced(videos, layout, args.joints, args.input), layout, args.input))
+    print(h36m_takes.save_keypoints(target, reduced(videos, layout, args.joints, args.input), layout, args.input))
 
 
-def reduced(videos: h36m_files.Videos, layout: str, joints: int | None, source: Path) -> h36m_files.Videos:
+def reduced(videos: h36m_takes.Videos, layout: str, joints: int | None, source: Path) -> h36m_takes.Videos:
     """The videos with the number of joints asked for; None: as they are."""
     found = next(views[0].shape[1] for takes in videos.values() for views in takes.values())
     if joints in (None, found):
@@ -84,7 +85,7 @@ def reduced(videos: h36m_files.Videos, layout: str, joints: int | None, source: 
     }
 
 
-def fill_in(videos: h36m_files.Videos, source: Path) -> str:
+def fill_in(videos: h36m_takes.Videos, source: Path) -> str:
     """Fill NaN in, in place, linearly between the frames around; tell how many frames were filled in, and where most.
 
     Before the first and after the last frame with a value the nearest one stands.
@@ -119,7 +120,7 @@ def _interpolate(points: np.ndarray, where: str) -> None:
 # ------------------------------------------------------------ reading
 
 
-def read_set(gathered: h36m_files.Gathered) -> str | None:
+def read_set(gathered: h36m_takes.Gathered) -> str | None:
     """The videos of a file of the whole set; the layout that its metadata names, if it does."""
     file = gathered.source
     arrays = load_npz(file, required=("positions_2d",))
@@ -135,19 +136,19 @@ def read_set(gathered: h36m_files.Gathered) -> str | None:
                     raise InputError(f"{file}: {subject} {text} has {found} views; expected {len(cameras)}")
                 for camera, points in enumerate(views):
                     where = f"{file}: {subject} {text}, camera {cameras[camera].id}"
-                    gathered.add_video(subject, name, camera, h36m_files.keypoints(points, where))
+                    gathered.add_video(subject, name, camera, h36m_takes.keypoints(points, where))
     told = arrays.get("metadata")
     told = told.get("layout_name") if isinstance(told, dict) else None
     return told if told in LAYOUTS else None
 
 
-def read_folder(gathered: h36m_files.Gathered) -> None:
+def read_folder(gathered: h36m_takes.Gathered) -> None:
     """The videos of a folder, a file for each."""
     pattern = re.compile(r"(?P<take>[^.].*)\.(?P<camera>\d+)(?P<suffix>\.mp4\.npz|\.npz|\.npy)")
     found = False
     for file in sorted(gathered.source.glob("S*/*")):
         match, subject = pattern.fullmatch(file.name), file.parent.name
-        camera = h36m_files.camera_number(match["camera"]) if match else None
+        camera = h36m_takes.camera_number(match["camera"]) if match else None
         name = gathered.wanted(subject, match["take"]) if camera is not None else None
         if name:
             gathered.add_video(subject, name, camera, read_video(file))
@@ -162,13 +163,13 @@ def read_folder(gathered: h36m_files.Gathered) -> None:
 def read_video(file: Path) -> np.ndarray:
     """(T, J, 2) float32, NaN in frames without a person."""
     if file.suffix == ".npy":
-        return h36m_files.keypoints(read_npy(file), str(file))
+        return h36m_takes.keypoints(read_npy(file), str(file))
     arrays = load_npz(file)
     if {"boxes", "keypoints"} <= arrays.keys():
         return best_people(arrays["boxes"], arrays["keypoints"], file)
     if "keypoints" not in arrays and len(arrays) > 1:
         raise InputError(f"{file} has the arrays {', '.join(arrays)}; expected keypoints, or one array")
-    return h36m_files.keypoints(
+    return h36m_takes.keypoints(
         arrays["keypoints"] if "keypoints" in arrays else next(iter(arrays.values())), str(file)
     )
 
@@ -196,8 +197,8 @@ def best_people(boxes: Any, people: Any, file: Path) -> np.ndarray:
         raise InputError(
             f"{file}: boxes and keypoints are not Detectron's lists of people by frame ({error})"
         ) from error
-    return h36m_files.keypoints(points, str(file))
+    return h36m_takes.keypoints(points, str(file))
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

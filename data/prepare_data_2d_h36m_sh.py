@@ -18,8 +18,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import h36m_files, running  # noqa: E402
-from common.options import Parser  # noqa: E402
+from common.datasets import h36m_takes  # noqa: E402
+from common.run.options import Parser  # noqa: E402
+from common.run.script import run_script  # noqa: E402
 from common.skeleton import MPII_16  # noqa: E402
 
 # Which of the hourglass's joints (MPII's places) stands for each of Human3.6M's 16, as published (3d-pose-baseline,
@@ -54,21 +55,21 @@ def main() -> None:
             print(f"{target} is there already: nothing done (--force makes it again)")
         elif source:
             videos = read_detections(source, folder, args.order, args.partial)
-            print(h36m_files.save_keypoints(target, videos, args.order, source))
+            print(h36m_takes.save_keypoints(target, videos, args.order, source))
 
 
-def read_detections(source: Path, folder: str, order: str, partial: bool) -> h36m_files.Videos:
+def read_detections(source: Path, folder: str, order: str, partial: bool) -> h36m_takes.Videos:
     """All videos of an archive's folders, (T, 16, 2) each, in the order of joints asked for."""
-    gathered = h36m_files.Gathered(source)
+    gathered = h36m_takes.Gathered(source)
     pattern = rf"(?P<subject>S\d+)/{folder}/(?P<take>[^/.][^/]*)\.(?P<camera>\d+)\.h5"
-    for match, where, data in h36m_files.archive_files(source, pattern):
-        name, camera = gathered.wanted(match["subject"], match["take"]), h36m_files.camera_number(match["camera"])
+    for match, where, data in h36m_takes.archive_files(source, pattern):
+        name, camera = gathered.wanted(match["subject"], match["take"]), h36m_takes.camera_number(match["camera"])
         if name and camera is not None:
-            values = h36m_files.read_h5(data, "poses", where)
-            points = h36m_files.keypoints(values, where, MPII_16.num_joints)
+            values = h36m_takes.read_h5(data, "poses", where)
+            points = h36m_takes.keypoints(values, where, MPII_16.num_joints)
             gathered.add_video(match["subject"], name, camera, points[:, PLACES] if order == "h36m" else points)
     return gathered.finish(partial)
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

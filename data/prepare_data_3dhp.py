@@ -22,11 +22,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import running  # noqa: E402
+from common.datasets.mpi_inf_3dhp import TEST_SET  # noqa: E402
 from common.errors import InputError  # noqa: E402
-from common.mpi_inf_3dhp import TEST_SET  # noqa: E402
-from common.npz import load_npz, save_npz  # noqa: E402
-from common.options import Parser  # noqa: E402
+from common.files.npz import load_npz, save_npz  # noqa: E402
+from common.run.options import Parser  # noqa: E402
+from common.run.script import run_script  # noqa: E402
 from common.skeleton import H36M_16  # noqa: E402
 
 ITEMS = 2929
@@ -129,4 +129,4 @@ def check_unit(poses: np.ndarray, file: Path) -> None:
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

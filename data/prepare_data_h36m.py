@@ -26,14 +26,15 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import h36m_files, running  # noqa: E402
 from common.camera import h36m_cameras  # noqa: E402
+from common.datasets import h36m_takes  # noqa: E402
 from common.errors import InputError  # noqa: E402
-from common.mat import load_mat  # noqa: E402
-from common.npz import load_npz, save_npz  # noqa: E402
-from common.options import Parser  # noqa: E402
+from common.files.mat import load_mat  # noqa: E402
+from common.files.npz import load_npz, save_npz  # noqa: E402
+from common.run.options import Parser  # noqa: E402
+from common.run.script import run_script  # noqa: E402
 from common.skeleton import H36M_17, H36M_32, convert  # noqa: E402
-from common.synthetic import project_views  # noqa: E402
+from common.synthetic.dataset import project_views  # noqa: E402
 
 FOLDERS = ("MyPoseFeatures/D3_Positions", "Poses_D3_Positions", "D3_Positions")  # as released; as h36m-fetch unpacks
 
@@ -48,7 +49,7 @@ def main() -> None:
     parser.add_argument("--partial", action="store_true", help="write what there is if takes are missing")
     parser.add_argument("--force", action="store_true", help="make the files again if they are there")
     args = parser.parse_args()
-    file_3d, file_2d = args.data_dir / h36m_files.FILE_3D, args.data_dir / "data_2d_h36m_gt.npz"
+    file_3d, file_2d = args.data_dir / h36m_takes.FILE_3D, args.data_dir / "data_2d_h36m_gt.npz"
     if file_3d.exists() and file_2d.exists() and not args.force:
         print(f"{file_3d} and {file_2d.name} are there already: nothing done (--force makes them again)")
         return
@@ -62,30 +63,30 @@ def main() -> None:
         save_npz(file_3d, positions_3d=poses)
         print(written(file_3d, poses))
     videos = {subject: project_takes(takes, subject) for subject, takes in poses.items()}
-    print(h36m_files.save_keypoints(file_2d, videos, "h36m", file_3d))
+    print(h36m_takes.save_keypoints(file_2d, videos, "h36m", file_3d))
 
 
-def read_poses(args: Any) -> h36m_files.Takes:
+def read_poses(args: Any) -> h36m_takes.Takes:
     """All takes of the chosen source, checked and counted."""
     path = args.from_source_cdf or args.from_source or args.from_archive
     if not path.exists():
         raise InputError(f"{path} does not exist (looked for {path.absolute()})")
-    gathered = h36m_files.Gathered(path)
+    gathered = h36m_takes.Gathered(path)
     if args.from_archive:
         read_archive(gathered)
     else:
         read_folder(gathered, ".cdf" if args.from_source_cdf else ".cdf.mat")
     poses = gathered.finish(args.partial)
     for subject, takes in poses.items():
-        h36m_files.check_people(takes, f"{path}, {subject}")
+        h36m_takes.check_people(takes, f"{path}, {subject}")
         print(f"{subject}: {len(takes)} takes, {sum(map(len, takes.values())):,} frames")
     return poses
 
 
-def read_finished(file: Path) -> h36m_files.Takes:
+def read_finished(file: Path) -> h36m_takes.Takes:
     """The poses of a data_3d_h36m.npz that is there, VideoPose3D's own included."""
     poses = load_npz(file, required=("positions_3d",))["positions_3d"]
-    gathered = h36m_files.Gathered(file)
+    gathered = h36m_takes.Gathered(file)
     for subject, takes in poses.items() if isinstance(poses, dict) else ():
         for text, world in takes.items() if isinstance(takes, dict) else ():
             if name := gathered.wanted(str(subject), str(text)):
@@ -106,12 +107,12 @@ def project_takes(takes: dict[str, np.ndarray], subject: str) -> dict[str, list[
     }
 
 
-def written(file: Path, poses: h36m_files.Takes) -> str:
+def written(file: Path, poses: h36m_takes.Takes) -> str:
     """The line on the 3D file, with the number of frames that the field's set has."""
     number = sum(map(len, poses.values()))
     frames = sum(len(world) for takes in poses.values() for world in takes.values())
     return (
-        f"{file}  {number} takes, {frames:,} frames (the published set: {h36m_files.FRAMES:,}), 32 joints, "
+        f"{file}  {number} takes, {frames:,} frames (the published set: {h36m_takes.FRAMES:,}), 32 joints, "
         f"{file.stat().st_size / 1e6:.1f} MB"
     )
 
@@ -119,16 +120,16 @@ def written(file: Path, poses: h36m_files.Takes) -> str:
 # ------------------------------------------------------------ reading
 
 
-def read_archive(gathered: h36m_files.Gathered) -> None:
+def read_archive(gathered: h36m_takes.Gathered) -> None:
     """The .h5 files of h36m.zip."""
     pattern = r"(?P<subject>S\d+)/MyPoses/3D_positions/(?P<take>[^/.][^/]*)\.h5"
-    for match, where, data in h36m_files.archive_files(gathered.source, pattern):
+    for match, where, data in h36m_takes.archive_files(gathered.source, pattern):
         if name := gathered.wanted(match["subject"], match["take"]):
-            values = h36m_files.read_h5(data, "3D_positions", where)
-            gathered.add_take(match["subject"], name, h36m_files.poses_in_metres(values.T, where))
+            values = h36m_takes.read_h5(data, "3D_positions", where)
+            gathered.add_take(match["subject"], name, h36m_takes.poses_in_metres(values.T, where))
 
 
-def read_folder(gathered: h36m_files.Gathered, suffix: str) -> None:
+def read_folder(gathered: h36m_takes.Gathered, suffix: str) -> None:
     """The .cdf or .cdf.mat files of a folder."""
     read = {".cdf": read_cdf, ".cdf.mat": read_mat}[suffix]
     files = list(pose_files(gathered.source, suffix))
@@ -139,7 +140,7 @@ def read_folder(gathered: h36m_files.Gathered, suffix: str) -> None:
         raise InputError(f"{gathered.source} has no S1/{FOLDERS[0]}/*{suffix}{hint}")
     for subject, file in files:
         if name := gathered.wanted(subject, file.name.removesuffix(suffix)):
-            gathered.add_take(subject, name, h36m_files.poses_in_metres(read(file), str(file)))
+            gathered.add_take(subject, name, h36m_takes.poses_in_metres(read(file), str(file)))
 
 
 def pose_files(folder: Path, suffix: str) -> Iterator[tuple[str, Path]]:
@@ -176,4 +177,4 @@ def read_cdf(file: Path) -> Any:
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

@@ -25,19 +25,20 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import mocap, running  # noqa: E402
-from common.behaviour import FPS  # noqa: E402
 from common.camera import h36m_cameras  # noqa: E402
-from common.draw import save_animation  # noqa: E402
+from common.draw.animation import save_animation  # noqa: E402
 from common.errors import InputError  # noqa: E402
+from common.files.npz import save_npz  # noqa: E402
 from common.h36m import SUBJECTS, TEST_SUBJECTS, TRAIN_SUBJECTS  # noqa: E402
-from common.mocap_files import SUFFIXES, read_motion  # noqa: E402
-from common.mocap_joints import PRESETS, choose_map, h36m_poses, h36m_weights, read_map  # noqa: E402
-from common.mocap_people import action_of, free_name, person_of, seats_of  # noqa: E402
-from common.npz import save_npz  # noqa: E402
-from common.options import Parser, number  # noqa: E402
+from common.mocap import motion as mocap  # noqa: E402
+from common.mocap.joints import PRESETS, choose_map, h36m_poses, h36m_weights, read_map  # noqa: E402
+from common.mocap.people import action_of, free_name, person_of, seats_of  # noqa: E402
+from common.mocap.read import SUFFIXES, read_motion  # noqa: E402
+from common.run.options import Parser, number  # noqa: E402
+from common.run.script import run_script  # noqa: E402
 from common.skeleton import H36M_17  # noqa: E402
-from common.synthetic import JOINTS_32, metadata, project_views  # noqa: E402
+from common.synthetic.behaviour import FPS  # noqa: E402
+from common.synthetic.dataset import JOINTS_32, metadata, project_views  # noqa: E402
 
 RESERVED = ("h36m", "synthetic")
 log = logging.getLogger(__name__)
@@ -245,4 +246,4 @@ def contact_sheet(path: Path, poses: dict, views: dict) -> Path:
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

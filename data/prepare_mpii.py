@@ -23,13 +23,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import running  # noqa: E402
+from common.datasets.poses_2d import MPII_FILE  # noqa: E402
 from common.errors import InputError  # noqa: E402
-from common.files import write_atomic  # noqa: E402
-from common.keypoint_files import h36m_matrix  # noqa: E402
-from common.options import Parser  # noqa: E402
-from common.poses_2d import MPII_FILE  # noqa: E402
+from common.files.atomic import write_atomic  # noqa: E402
+from common.run.options import Parser  # noqa: E402
+from common.run.script import run_script  # noqa: E402
 from common.skeleton import H36M_17, MPII_16  # noqa: E402
+from common.video.read import h36m_matrix  # noqa: E402
 
 JOINTS = MPII_16.num_joints
 
@@ -181,4 +181,4 @@ def _structs(value: Any) -> Iterator[Any]:
 
 
 if __name__ == "__main__":
-    running.run_script(main)
+    run_script(main)

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from torch import nn
 
 from common.errors import InputError
-from models.encoder_decoder import EncoderDecoder
-from models.gan_lifter import gan_discriminator, gan_lifter, kudo_discriminator, kudo_generator
+from models.adversarial.networks import gan_discriminator, gan_lifter, kudo_discriminator, kudo_generator
+from models.encoder_decoder.network import EncoderDecoder
 from models.gcn import GCN
-from models.hourglass import StackedHourglass
+from models.hourglass.hourglass import StackedHourglass
+from models.hourglass.pose_resnet import PoseResNet
 from models.mlp import MLP
-from models.pose_resnet import PoseResNet
 from models.stgcn import STGCN
 from models.student import Student
 from models.teacher import Teacher

@@ -7,8 +7,8 @@ Features inside are node-major, (J, B, C).
 from torch import Tensor, nn
 
 from common.skeleton import H36M_16, Skeleton, adjacency
+from models.fast.norm_relu_dropout import norm_relu_dropout
 from models.functional import full_precision, no_autocast
-from models.fused import norm_relu_dropout
 from models.graph_conv import SemanticGraphConv, poses_of
 
 

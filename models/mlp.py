@@ -5,8 +5,8 @@ yet Effective Baseline for 3D Human Pose Estimation", ICCV 2017), as PoseAug tra
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.fast.norm_relu_dropout import norm_relu_dropout
 from models.functional import full_precision, kaiming_linears, no_autocast
-from models.fused import norm_relu_dropout
 
 
 class Stage(nn.Module):

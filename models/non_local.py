@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.fused import keep_above
+from models.fast.norm_relu_dropout import keep_above
 from models.pointwise import Pointwise
 
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.skeleton import H36M_16, H36M_17
+from models.fast.norm_relu_dropout import draw_numbers, dropout_code, keep_above, norm_relu_dropout, widened
 from models.functional import full_precision, no_autocast
-from models.fused import draw_numbers, dropout_code, keep_above, norm_relu_dropout, widened
 from models.graph_conv import poses_of
 from models.partitioned_conv import Conv, Graph, PartitionedConv, distance_to_centre, normalised_adjacency, partitions
 

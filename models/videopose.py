@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.errors import InputError
+from models.fast.norm_relu_dropout import norm_relu_dropout
 from models.functional import full_precision, no_autocast
-from models.fused import norm_relu_dropout
 from models.mlp import root_first
 
 

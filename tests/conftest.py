@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from common.runlog import RunLog
+from common.run.log import RunLog
 
 ROOT = Path(__file__).parents[1]
 TWO_PROCESSES = ("--standalone", "--nproc_per_node", 2)  # of one machine, for torchrun

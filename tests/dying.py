@@ -14,7 +14,7 @@ from pathlib import Path
 
 def main() -> None:
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    from common.loss_buffer import LossBuffer
+    from common.run.losses import LossBuffer
 
     mark, rank, epoch, step, *words = sys.argv[1:]
     record = LossBuffer.record

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common import synthetic
-from common.bvh import write_bvh
+from common.mocap.bvh import write_bvh
+from common.synthetic import dataset
 
 # What a joint of the files that `common.bvh` writes is called elsewhere.
 _SIDES = ("UpLeg", "Leg", "Foot", "Shoulder", "Arm", "ForeArm", "Hand")
@@ -38,7 +38,7 @@ def person(frames: int = 100, action: str = "Walking", subject: str = "S6") -> n
 
 @cache
 def _takes(subject: str) -> dict:
-    return synthetic.make_poses(seed=0, seconds=2, subjects=(subject,))[subject]
+    return dataset.make_poses(seed=0, seconds=2, subjects=(subject,))[subject]
 
 
 def write_clip(path: Path, preset: str = "cmu", poses=None, fps: float = 50, scale: float = 1, up: str = "y") -> Path:

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from common.accelerate import GraphedStep
-from common.loss_buffer import LossBuffer
-from common.running import Run
+from common.run.accelerate import GraphedStep
+from common.run.losses import LossBuffer
+from common.run.run import Run
 
 aten = torch.ops.aten
 # Operations whose result Python, or the size of a tensor, depends on, and tensors made of Python numbers: on CUDA they

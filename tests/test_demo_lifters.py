@@ -6,21 +6,22 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
-import models
-from common import any_lifter, upright
-from common.bvh import read_bvh
-from common.camera import h36m_cameras, normalise_screen, unproject, world_to_camera
-from common.dataset import ites_normalise
-from common.errors import InputError
-from common.hourglass_checkpoint import parse_arch
-from common.lifting import windows
-from common.npz import load_npz
-from common.rotation import quaternion_to_matrix
-from common.skeleton import H36M_16, H36M_17, convert
-from models.lift_any import BATCH, camera_poses
 from tests.common.test_keypoint_files import BODY_25, body, listed, openpose, write
 from tests.common.test_vis_html import contents
+
+import models
+from common.camera import h36m_cameras, normalise_screen, unproject, world_to_camera
+from common.datasets.h36m_layout import ites_normalise
+from common.errors import InputError
+from common.files.npz import load_npz
+from common.lifting import windows
+from common.mocap.bvh import read_bvh
+from common.rotation import quaternion_to_matrix
+from common.skeleton import H36M_16, H36M_17, convert
+from common.video import upright
+from methods import lifters
+from methods.hourglass.checkpoint import parse_arch
+from methods.lift_any import BATCH, camera_poses
 from tests.conftest import assert_refused, command, run_command
 from tests.tiny_dataset import tiny_keypoints, tiny_poses
 
@@ -210,7 +211,7 @@ def test_sizes_are_found(method, work):
     """With the names of DataParallel, too; what is found makes a network that takes the weights."""
     model = network(method)
     torch.save({"model_pos": {f"module.{k}": v for k, v in model.state_dict().items()}}, "a.bin")
-    saved = any_lifter.load("a.bin")
+    saved = lifters.load("a.bin")
     assert saved.method == method
     made = models.create(saved.network.name, **saved.network.sizes)
     assert {k: v.shape for k, v in made.state_dict().items()} == {k: v.shape for k, v in model.state_dict().items()}
@@ -220,9 +221,9 @@ def test_a_causal_lifter_over_time(work):
     model = network("videopose", causal=True)
     options = json.dumps({"causal": True})
     checkpoint("videopose", model, options=options)
-    saved = any_lifter.load("videopose.bin")
-    assert saved.network.sizes["causal"] is True and any_lifter.load("videopose.bin", causal=False)
-    keypoints = any_lifter.lifter_input("videopose", torch.from_numpy(video()), (1000, 1002))
+    saved = lifters.load("videopose.bin")
+    assert saved.network.sizes["causal"] is True and lifters.load("videopose.bin", causal=False)
+    keypoints = lifters.lifter_input("videopose", torch.from_numpy(video()), (1000, 1002))
     pose = convert(camera_poses(model, "videopose", keypoints), H36M_17, H36M_16)
     want = expected("videopose", model)
     assert torch.allclose(pose, want - want[:, :1], atol=1e-5)
@@ -259,7 +260,7 @@ def _seen_people():
 
 def test_poses_without_size():
     with pytest.raises(InputError, match="all joints in one place"):
-        any_lifter.check_size(torch.ones(3, 17, 2), "a.npz")
+        lifters.check_size(torch.ones(3, 17, 2), "a.npz")
 
 
 def save_finder(joints: int = 16, sure: float = 1.0) -> None:

@@ -23,11 +23,13 @@ import yaml
 from PIL import Image
 
 import models
-from common import checkpoint, encoder_decoder_pictures, synthetic, synthetic_cross
-from common.multiview_writer import write_multiview
-from common.npz import load_npz, save_npz
+from common.files.npz import load_npz, save_npz
+from common.multiview.write import write_multiview
+from common.run import checkpoint
 from common.skeleton import H36M_17
-from models.encoder_decoder import EncoderDecoder
+from common.synthetic import cross, dataset
+from methods.encoder_decoder import pictures
+from models.encoder_decoder.network import EncoderDecoder
 from tests import documented, test_demo_lifters
 from tests.common import test_encoder_decoder_checkpoint as released_networks
 from tests.common import test_image_readers as readers
@@ -206,9 +208,9 @@ def prepare_cmu(_) -> None:
 
 def write_twin(folder: str) -> None:
     """A few poses that are taken for the synthetic set's cross-data twin."""
-    stamp = f"{synthetic_cross.NAME} version {synthetic_cross.VERSION} seed 0"
+    stamp = f"{cross.NAME} version {cross.VERSION} seed 0"
     write_cross_data(Path("twin.npz"))
-    save_npz(f"{folder}/{synthetic_cross.FILE}", stamp=np.array(stamp), **load_npz("twin.npz"))
+    save_npz(f"{folder}/{cross.FILE}", stamp=np.array(stamp), **load_npz("twin.npz"))
 
 
 POSEAUG_CMU = [
@@ -236,9 +238,9 @@ ONNX = [show(f"python export_onnx.py --ckpt {PLAIN}", RUN="*")]
 def write_synthetic(frames: int = 4, actions: tuple[str, ...] = ("Walking",)) -> None:
     """A tiny set that is taken for the synthetic one."""
     poses = tiny_poses(frames, actions=actions)
-    views = {"positions_2d": tiny_keypoints(poses), "metadata": synthetic.metadata()}
-    stamp = np.array(f"{synthetic.NAME} version {synthetic.VERSION} seed 0")
-    for name, arrays in zip(synthetic.FILES, ({"positions_3d": poses}, views, views), strict=True):
+    views = {"positions_2d": tiny_keypoints(poses), "metadata": dataset.metadata()}
+    stamp = np.array(f"{dataset.NAME} version {dataset.VERSION} seed 0")
+    for name, arrays in zip(dataset.FILES, ({"positions_3d": poses}, views, views), strict=True):
         save_npz(Path("data") / name, stamp=stamp, **arrays)
 
 
@@ -341,11 +343,11 @@ def prepare_encoder_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two folders of views, a file as released, and a stand-in for the window that turns the first image once."""
     poses = tiny_poses(2, ("S1", "S9"), ("Walking",), H36M_17)
     write_multiview("views", poses, size=64, frames=2)
-    write_multiview("data/multiview_16x4", tiny_poses(2, synthetic.SUBJECTS, ("Walking",), H36M_17), 16, 2)
+    write_multiview("data/multiview_16x4", tiny_poses(2, dataset.SUBJECTS, ("Walking",), H36M_17), 16, 2)
     Path("checkpoint").mkdir()
     state = released_networks.released(EncoderDecoder(**released_networks.RESNET), "resnet")
     torch.save(state, "checkpoint/network_best_val_t1.pth")
-    monkeypatch.setattr(encoder_decoder_pictures, "show_viewer", lambda count, look: print(count, look(0, 0.5)))
+    monkeypatch.setattr(pictures, "show_viewer", lambda count, look: print(count, look(0, 0.5)))
 
 
 NETWORK = "--feature_scale 16 --latent_fg 8 --latent_3d 30"
@@ -437,8 +439,8 @@ def prepare_others(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("train", "valid"):
         Path(f"annot/{name}.json").write_text(json.dumps(json_entries(people())))
     write_video()
-    whole, few = synthetic.make_dataset, ("S1", "S9")
-    monkeypatch.setattr(synthetic, "make_dataset", lambda seed: whole(seed, seconds=0.4, subjects=few))
+    whole, few = dataset.make_dataset, ("S1", "S9")
+    monkeypatch.setattr(dataset, "make_dataset", lambda seed: whole(seed, seconds=0.4, subjects=few))
 
 
 OTHERS = [

@@ -13,23 +13,21 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
+from tests.common.test_vis_html import contents
 
 import models
-from common import (
-    checkpoint,
-    encoder_decoder,
-    encoder_decoder_checkpoint,
-    encoder_decoder_pictures,
-    encoder_decoder_scores,
-)  # fmt: skip
+from common.draw.tables import write_json
 from common.errors import InputError
-from common.evaluate import write_json
-from common.multiview_writer import write_multiview
-from common.npz import save_npz
+from common.files.npz import save_npz
+from common.multiview.write import write_multiview
+from common.run import checkpoint  # fmt: skip
 from common.skeleton import H36M_17
-from models.encoder_decoder_losses import FeatureNet
-from models.encoder_decoder_predict import other_views, turned
-from tests.common.test_vis_html import contents
+from methods.encoder_decoder import checkpoint as encoder_decoder_checkpoint
+from methods.encoder_decoder import data as encoder_decoder  # fmt: skip
+from methods.encoder_decoder import pictures
+from methods.encoder_decoder import scores as encoder_decoder_scores
+from models.encoder_decoder.losses import FeatureNet
+from models.encoder_decoder.predict import other_views, turned
 from tests.conftest import ROOT, assert_refused, command, interrupt, metric_rows, run_command
 from tests.steps import forbid_waiting, numbers, steps_of
 from tests.tiny_dataset import tiny_poses
@@ -276,11 +274,11 @@ def test_viewer_keeps_the_rotation_when_the_image_changes():
     def look(number, yaw):
         seen.append((number, yaw))
         image, pose = np.full((8, 8, 3), 40 * number, np.uint8), np.random.default_rng(0).normal(size=(1, 17, 3))
-        return image, encoder_decoder_pictures.Turned(image[None], pose, pose)
+        return image, pictures.Turned(image[None], pose, pose)
 
     figure = Figure(figsize=(10, 3.75))
     FigureCanvasAgg(figure)
-    viewer = encoder_decoder_pictures.make_viewer(figure, 2, look)
+    viewer = pictures.make_viewer(figure, 2, look)
     viewer.slider.set_val(1.5)
     for _ in range(2):
         viewer.button._observers.process("clicked", None)

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 import models
-from common import checkpoint, gan
-from common.npz import save_npz
-from models import gan_losses
+from common.files.npz import save_npz
+from common.run import checkpoint
+from methods.adversarial import evaluation
+from models.adversarial import losses
 from tests.conftest import TWO_PROCESSES, assert_refused, command, interrupt, metric_rows, run_command, torchrun
 from tests.steps import forbid_waiting, numbers, steps_of
 from tests.tiny_dataset import write_tiny_dataset
@@ -121,14 +122,14 @@ def test_chen_uses_frames_and_cycle(here):
 @pytest.mark.parametrize("options", [("--method", "kudo"), (), ("--mode", "supervised")])
 def test_faces_are_judged_at_the_size_of_their_depths(here, script, monkeypatch, options):
     """Kudo's unit is the joints' mean distance from the hip, Chen's the head's."""
-    sizes, judge = [], gan_losses.heuristic_loss
+    sizes, judge = [], losses.heuristic_loss
 
     def look(keypoints, depth):
-        joints = keypoints if options[1:2] == ("kudo",) else keypoints[:, [gan_losses.HEAD]]
+        joints = keypoints if options[1:2] == ("kudo",) else keypoints[:, [losses.HEAD]]
         sizes.append(joints.norm(dim=-1).sum(1).mean() / (joints.shape[1] - 1 or 1))
         return judge(keypoints, depth)
 
-    monkeypatch.setattr(gan_losses, "heuristic_loss", look)
+    monkeypatch.setattr(losses, "heuristic_loss", look)
     done = script("train_gan.py", *TINY, *options, "--use_heuristic_loss", "-e", 1, "-c", "faces")
     assert done.status == 0 and sizes, done.err
     assert torch.stack(sizes).tolist() == pytest.approx([1.0] * len(sizes), rel=0.1)
@@ -199,9 +200,9 @@ def test_published_error_is_kudos_formula():
     torch.manual_seed(0)
     pixels, target, depth = torch.rand(5, 17, 2) * 500, torch.randn(5, 17, 3), torch.randn(5, 17)
     target = target - target[:, :1]
-    keypoints = gan_losses.normalise_2d(pixels)
-    found = gan.errors(torch.cat((keypoints, depth[..., None]), -1), pixels, target)[:, 0]
-    torch.testing.assert_close(found, gan_losses.kudo_error(keypoints, depth, gan_losses.normalise_3d(target)))
+    keypoints = losses.normalise_2d(pixels)
+    found = evaluation.errors(torch.cat((keypoints, depth[..., None]), -1), pixels, target)[:, 0]
+    torch.testing.assert_close(found, losses.kudo_error(keypoints, depth, losses.normalise_3d(target)))
 
 
 def test_scores_without_training_subjects(here, script, caplog):

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
-from common import checkpoint, hourglass, pckh
-from common import hourglass_options as options
-from common.errors import InputError
-from common.mat import load_mat, save_mat
-from common.npz import load_npz
-from tests.common import test_image_readers as readers
 from tests.common.test_vis_html import contents
+
+from common.errors import InputError
+from common.files.mat import load_mat, save_mat
+from common.files.npz import load_npz
+from common.images import pckh
+from common.run import checkpoint
+from methods.hourglass import evaluation, options
+from tests.common import test_image_readers as readers
 from tests.conftest import ROOT, assert_refused, command, interrupt, metric_rows, run_command
 from tests.steps import forbid_waiting, steps_of
 from tests.tiny_dataset import write_tiny_dataset
@@ -291,9 +292,9 @@ def test_files_of_options_are_three_stages():
 
 
 def test_the_better_of_two_validations():
-    assert hourglass.better("acc", 2.0, 1.0) and not hourglass.better("acc", 1.0, 2.0)
-    assert hourglass.better("mpjpe", 1.0, 2.0) and not hourglass.better("mpjpe", 2.0, 1.0)
-    assert hourglass.better("mpjpe", 5.0, None)
+    assert evaluation.better("acc", 2.0, 1.0) and not evaluation.better("acc", 1.0, 2.0)
+    assert evaluation.better("mpjpe", 1.0, 2.0) and not evaluation.better("mpjpe", 2.0, 1.0)
+    assert evaluation.better("mpjpe", 5.0, None)
 
 
 def test_pckh_of_a_file_of_predictions(here, script):

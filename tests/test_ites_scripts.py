@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from common import checkpoint
+from common.run import checkpoint
 from tests.conftest import TWO_PROCESSES, assert_refused, command, interrupt, metric_rows, run_command, torchrun
 from tests.tiny_dataset import write_tiny_dataset
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from common import checkpoint, hourglass
-from common.multiview_writer import write_multiview
+from common.multiview.write import write_multiview
+from common.run import checkpoint
 from common.skeleton import H36M_17
+from methods.hourglass import evaluation
 from tests.conftest import (
     ROOT,
     TWO_PROCESSES,
@@ -219,7 +220,7 @@ def test_a_death_while_validating_loses_nothing(may_restart, script, monkeypatch
     words += ("--val_intervals", 1, "--exp_dir", "again")
     assert script(*words, "--exp_id", "whole", "--resume").status == 0
     with monkeypatch.context() as patch:
-        patch.setattr(hourglass, "evaluate", leave)
+        patch.setattr(evaluation, "evaluate", leave)
         assert script(*words, "--exp_id", "parts", "--resume").status == 130
     assert not Path("again/parts/metrics.csv").exists()
     assert script(*words, "--exp_id", "parts", "--resume").status == 0

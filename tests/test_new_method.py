@@ -18,7 +18,7 @@ GUIDE = ROOT / "docs/new_method.md"
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git to apply the guide's changes")
 def test_the_guide_is_true(tmp_path):
     tree = tmp_path / "tree"
-    for folder in ("common", "models"):
+    for folder in ("common", "models", "methods"):
         shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for script in ("run_baseline.py", "run_evaluate.py", "demo.py"):
         shutil.copy(ROOT / script, tree)

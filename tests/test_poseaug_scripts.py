@@ -13,8 +13,9 @@ import yaml
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from common import checkpoint, poseaug
-from common.npz import load_npz, save_npz
+from common.files.npz import load_npz, save_npz
+from common.run import checkpoint
+from methods.poseaug import evaluation
 from tests.conftest import assert_refused, command, interrupt, metric_rows, run_command, same
 from tests.tiny_dataset import write_tiny_dataset
 
@@ -81,11 +82,11 @@ def test_published_commands(tmp_path, script, monkeypatch, folder, lifter, keypo
     baseline = run_of("checkpoint/pretrain_baseline", lifter, keypoints)
     assert baseline.name.endswith("_pretrain")
     assert checkpoint.load(baseline / "ckpt_best.pth.tar").keys() == {"state_dict", "epoch", "options"}
-    poseaug = run_of("checkpoint/poseaug", lifter, keypoints)
-    assert checkpoint.load(poseaug / "ckpt_best_dhp_p1.pth.tar").keys() == {"model_pos", "epoch"}
-    options = yaml.safe_load((poseaug / "config.yaml").read_text())
+    evaluation = run_of("checkpoint/poseaug", lifter, keypoints)
+    assert checkpoint.load(evaluation / "ckpt_best_dhp_p1.pth.tar").keys() == {"model_pos", "epoch"}
+    options = yaml.safe_load((evaluation / "config.yaml").read_text())
     assert options["pretrain"] == str(baseline / "ckpt_best.pth.tar")  # a grid knows the run by it
-    start, end = metric_rows(poseaug)
+    start, end = metric_rows(evaluation)
     (trained,) = metric_rows(baseline)
     assert start["error_h36m_p1"] == pytest.approx(trained["error_h36m_p1"], abs=1e-3)  # it begins where that ended
     assert end["error_h36m_p1"] != start["error_h36m_p1"]
@@ -176,7 +177,7 @@ def test_warm_up_keeps_the_start_and_trains_the_augmentor_alone(here, script):
 
 def test_nothing_in_view_and_no_step_of_the_discriminators(here, script, monkeypatch, caplog):
     """Then the lifter trains on the real poses alone, and nothing is said of the discriminators."""
-    monkeypatch.setattr("models.poseaug.in_view", lambda keypoints: keypoints.flatten(1).amax(1) > 1e9)
+    monkeypatch.setattr("models.poseaug.losses.in_view", lambda keypoints: keypoints.flatten(1).amax(1) > 1e9)
     options = (*MLP, "--batch_size", 999, "--epochs", 2, "--warmup", 0, "--pretrain", "base.pth.tar")
     done = script("run_poseaug.py", *options, "--viz_every", 0, "--checkpoint", "unseen")
     assert done.status == 0, done.err
@@ -259,12 +260,12 @@ def test_interrupted_poseaug_resumes_as_if_never_stopped(here, folder, script):
 def test_runs_of_the_same_second_have_a_folder_each(tmp_path):
     args = SimpleNamespace(resume="", checkpoint=tmp_path, posenet_name="mlp", keypoints="gt", note="a_b")
     main, other = SimpleNamespace(is_main=True), SimpleNamespace(is_main=False)
-    folder = poseaug.run_folder(args, "1121")
-    names = [poseaug.claim(folder, args, run).name for run in (main, other, main, main)]
+    folder = evaluation.run_folder(args, "1121")
+    names = [evaluation.claim(folder, args, run).name for run in (main, other, main, main)]
     assert names == ["1121_a_b", "1121_a_b", "1121-2_a_b", "1121-3_a_b"]
     assert len(list(folder.parent.iterdir())) == 3
     args.resume = str(folder)
-    assert poseaug.claim(poseaug.run_folder(args, "1122"), args, main) == folder
+    assert evaluation.claim(evaluation.run_folder(args, "1122"), args, main) == folder
 
 
 def test_same_seed_same_numbers(here, script):

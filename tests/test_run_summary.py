@@ -14,8 +14,8 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from common import grid, summary, summary_chart
 from common.errors import InputError
+from methods.poseaug import grid, summary, summary_chart
 from tests.conftest import ROOT, assert_refused, command, one_thread
 from tests.tiny_dataset import write_tiny_dataset
 

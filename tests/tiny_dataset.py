@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from common.camera import h36m_cameras, project, world_to_camera
-from common.npz import save_npz
+from common.files.npz import save_npz
 from common.skeleton import H36M_17, H36M_32, Skeleton, convert
 
 SUBJECTS = ("S1", "S5", "S6", "S7", "S8", "S9", "S11")

@@ -19,10 +19,13 @@ import train_encoder_decoder
 import train_encoder_decoder_pose
 import train_gan
 from benchmarks import compare_plan, compare_scores, compare_table, within_budget
-from common import checkpoint, hourglass_options, ites, lifter_options
 from common.errors import InputError
-from common.running import Run
+from common.run import checkpoint
+from common.run.run import Run
 from common.skeleton import H36M_16, H36M_17
+from methods.hourglass import options as hourglass_options
+from methods.ites import protocol
+from methods.poseaug import options as lifter_options
 from tests.conftest import assert_refused
 from tests.test_poseaug_scripts import write_cross_data
 from tests.tiny_dataset import write_tiny_dataset
@@ -301,7 +304,7 @@ def test_every_option_of_the_plan_is_known_to_its_script():
         return parser
 
     parsers = {
-        "train_teacher.py": lambda: ites.parser(""), "train_student.py": lambda: ites.parser(""),
+        "train_teacher.py": lambda: protocol.parser(""), "train_student.py": lambda: protocol.parser(""),
         "run_baseline.py": run_baseline.options, "run_poseaug.py": poseaug, "train_gan.py": train_gan.options,
         "train_hourglass.py": lambda: hourglass_options.parser(""),
         "train_encoder_decoder.py": train_encoder_decoder.options,

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from common import bones, synthetic
+from common import bones
 from common.errors import InputError
 from common.rotation import random_rotations
 from common.skeleton import H36M_16, H36M_17, MPI_INF_3DHP_17, MPII_16
+from common.synthetic import dataset
 
 
 def random_poses(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -106,7 +107,7 @@ def test_wrong_counts_are_refused(call):
 def test_templates_are_those_of_the_five_training_subjects():
     templates = bones.length_templates()
     assert templates.shape == (5, 15) and templates.dtype == torch.float32
-    measured = synthetic.bone_lengths()
+    measured = dataset.bone_lengths()
     for row, subject in zip(templates, ("S1", "S5", "S6", "S7", "S8"), strict=True):
         assert np.array_equal(row.numpy(), measured[subject].astype(np.float32))
 

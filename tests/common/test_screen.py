@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from common import synthetic
 from common.camera import h36m_cameras, normalise_screen, project
-from common.dataset import load_pose_set
+from common.datasets.h36m_layout import load_pose_set
 from common.screen import screen_inputs
 from common.skeleton import H36M_16, H36M_17
+from common.synthetic import dataset
+from common.synthetic.dataset import ensure
 from tests.tiny_dataset import write_tiny_dataset
 
 
@@ -36,9 +37,10 @@ def test_on_the_device_of_the_set(tmp_path):
 
 
 def test_synthetic_poses_project_onto_the_keypoints(tmp_path, monkeypatch):
-    make = synthetic.make_dataset
-    monkeypatch.setattr(synthetic, "make_dataset", lambda seed: make(seed, 0.5, ("S6", "S9")))
+    make = dataset.make_dataset
+    monkeypatch.setattr(dataset, "make_dataset", lambda seed: make(seed, 0.5, ("S6", "S9")))
     for skeleton in (H36M_16, H36M_17):
+        ensure(tmp_path, seed=None)
         pose_set = load_pose_set(tmp_path, "synthetic", "gt", "S6,S9", skeleton=skeleton)
         screen = screen_inputs(pose_set)
         cameras = screen.intrinsics.index_select(0, screen.sequence)

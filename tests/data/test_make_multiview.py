@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from common.camera import h36m_cameras
-from common.multiview import NORMALISED_POSE, MultiviewImages, image_file, read_labels
-from common.multiview_writer import LABELS, WINDOW, choose_takes, crop_camera, read_motion, write_multiview
+from common.multiview.labels import NORMALISED_POSE, MultiviewImages, image_file, read_labels
+from common.multiview.write import LABELS, WINDOW, choose_takes, crop_camera, read_motion, write_multiview
 from tests.tiny_dataset import write_tiny_dataset
 
 SIZE = 32

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from common.dataset import load_pose_set
-from common.npz import load_npz, save_npz
+from common.datasets.h36m_layout import load_pose_set
+from common.files.npz import load_npz, save_npz
 from common.skeleton import COCO_17, H36M_16, H36M_17, MPII_16, convert
 from tests.conftest import assert_refused
 from tests.data.test_prepare_data_h36m import canonical, released_takes

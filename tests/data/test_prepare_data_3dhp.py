@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from common import mpi_inf_3dhp
+from common.datasets import mpi_inf_3dhp
 from common.skeleton import H36M_16
 from tests.conftest import assert_refused
 

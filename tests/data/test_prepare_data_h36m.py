@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from common.camera import h36m_cameras
-from common.dataset import load_pose_set
-from common.npz import load_npz
+from common.datasets.h36m_layout import load_pose_set
+from common.files.npz import load_npz
 from common.skeleton import H36M_17, H36M_32
 from tests.conftest import assert_refused, command, one_thread
 from tests.tiny_dataset import SUBJECTS, tiny_poses

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common import mocap
 from common.camera import h36m_cameras, project
-from common.dataset import load_pose_set
-from common.npz import load_npz
+from common.datasets.h36m_layout import load_pose_set
+from common.files.npz import load_npz
+from common.mocap import motion
 from common.skeleton import H36M_17, H36M_32, convert
 from tests.conftest import assert_refused
 from tests.motion_files import person, smpl_rest, write_acclaim, write_clip
@@ -57,7 +57,7 @@ def test_a_folder_becomes_a_set(prepare, source, tmp_path, caplog):
         for take in takes.values():
             assert take.dtype == np.float32 and take.shape[1:] == (32, 3) and 0 <= take[..., 2].min() < 0.2
             body = convert(take, H36M_32, H36M_17)
-            assert mocap.not_human(body) == [] and mocap.up_vote(body)[2] > 0.8
+            assert motion.not_human(body) == [] and motion.up_vote(body)[2] > 0.8
     sheet = Image.open(tmp_path / "data" / "mine_sheet.png")
     assert sheet.width == 1200 and sheet.height > 600
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from common import poses_2d
+from common.datasets import poses_2d
 from common.skeleton import H36M_17, MPII_16
 from tests.conftest import assert_refused
 

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common import checkpoint, encoder_decoder_checkpoint
-from common.multiview import Labels
-from common.multiview_batches import Groups, epoch_batches, view_groups
-from models import encoder_decoder_losses as losses
-from models.encoder_decoder import Blend, EncoderDecoder, Partners
-from models.encoder_decoder_views import own_partners, rolled_partners, user_rotation, view_rotation
+from common.multiview.batches import Groups, epoch_batches, view_groups
+from common.multiview.labels import Labels
+from common.run import checkpoint
+from methods.encoder_decoder import checkpoint as encoder_decoder_checkpoint
+from models.encoder_decoder import losses
+from models.encoder_decoder.network import Blend, EncoderDecoder, Partners
+from models.encoder_decoder.views import own_partners, rolled_partners, user_rotation, view_rotation
 from tests.golden.rule import EXACT, FORWARD, ROTATION, Golden, filled_state, load_filled
 
 MODEL_INPUTS = ("extrinsic_rot", "extrinsic_rot_inv", "external_rotation_*")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 import models
-from common import npz
+from common.files import npz
 from tests.golden.rule import PRINTED_MM, Golden, filled_state
 
 INPUTS = ("world_m/*", "pixels/*", "cross_pose3d", "cross_pose2d")

@@ -10,8 +10,8 @@ from torch import Tensor
 
 import models
 from common.camera import project
-from common.poses_2d import MPII_FILE, load_mpii
-from models import gan_losses as gan
+from common.datasets.poses_2d import MPII_FILE, load_mpii
+from models.adversarial import losses as gan
 from tests.golden.rule import EXACT, Golden, Tolerance, filled_state, load_filled
 
 INPUTS = ("theta", "world_pts", "cam_*", "mpii_pose_in")

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 import models
-from common import heatmap, heatmap_2017, heatmap_decode, heatmap_metrics
-from models import heatmap_losses as losses
-from tests.golden import hourglass_data
+from common.images import decode, heatmap, scores
+from models.hourglass import losses
+from tests.golden import heatmap_2017, hourglass_data
 from tests.golden.rule import EXACT, FORWARD, GRADIENT, Golden, Tolerance, filled_state, load_filled
 
 METRIC_MM = Tolerance(absolute=1e-3)
@@ -90,15 +90,15 @@ def check_ops(golden: Golden) -> None:
 def _check_decoding(golden: Golden) -> None:
     maps, depth = _input(golden, "hm", (3, 16, 64, 64)), _input(golden, "depth", (3, 16, 64, 64), 0.2)
     rect, rect_depth = _input(golden, "hm_rect", (2, 16, 64, 48)), _input(golden, "depth_rect", (2, 16, 64, 48), 0.2)
-    pixels, height = heatmap_decode.decode(maps)
+    pixels, height = decode.decode(maps)
     golden.check("preds_true_division", pixels, PIXELS)
     golden.check("preds_conf", height.unsqueeze(-1), EXACT)
-    golden.check("preds_floor", heatmap_decode.decode(maps, "integer")[0], EXACT)
-    golden.check("preds_rect_true_division", heatmap_decode.decode(rect)[0], PIXELS)
-    golden.check("preds_3d", heatmap_decode.decode_3d(maps, depth))
-    golden.check("preds_3d_rect", heatmap_decode.decode_3d(rect, rect_depth))
+    golden.check("preds_floor", decode.decode(maps, "integer")[0], EXACT)
+    golden.check("preds_rect_true_division", decode.decode(rect)[0], PIXELS)
+    golden.check("preds_3d", decode.decode_3d(maps, depth))
+    golden.check("preds_3d_rect", decode.decode_3d(rect, rect_depth))
     alone = _input(golden, "depth_1ch", (3, 1, 64, 64), 0.2)
-    golden.check("preds_3d_depth1", heatmap_decode.decode_3d(maps, alone))
+    golden.check("preds_3d_depth1", decode.decode_3d(maps, alone))
 
 
 def _check_accuracy(golden: Golden) -> None:
@@ -106,23 +106,23 @@ def _check_accuracy(golden: Golden) -> None:
     maps = heatmap.draw_heatmaps(golden["acc_pred_centers"], drawn, (64, 64))
     drawn[tuple(golden["acc_missing"].T)] = False
     target = heatmap.draw_heatmaps(golden["acc_centers"], drawn, (64, 64))
-    distances = heatmap_metrics.heatmap_distances(maps, target)
+    distances = scores.heatmap_distances(maps, target)
     golden.check("acc_dists", distances.nan_to_num(-1).T)
-    golden.check("accuracy", heatmap_metrics.accuracy(distances))
-    whole = heatmap_metrics.heatmap_distances(maps, target, "integer")
-    golden.check("accuracy_integer_decode", heatmap_metrics.accuracy(whole))
-    nothing = heatmap_metrics.heatmap_distances(maps, torch.zeros_like(target))
-    golden.check("accuracy_all_missing", heatmap_metrics.accuracy(nothing), EXACT)
+    golden.check("accuracy", scores.accuracy(distances))
+    whole = scores.heatmap_distances(maps, target, "integer")
+    golden.check("accuracy_integer_decode", scores.accuracy(whole))
+    nothing = scores.heatmap_distances(maps, torch.zeros_like(target))
+    golden.check("accuracy_all_missing", scores.accuracy(nothing), EXACT)
 
 
 def _check_mpjpe(golden: Golden) -> None:
     pose, target = golden["preds_3d"], golden["gt_3d"]
-    errors = heatmap_metrics.hg3d_mpjpe(pose, target)
+    errors = scores.hg3d_mpjpe(pose, target)
     golden.check("mpjpe", errors.nanmean(), METRIC_MM)
     golden.check("mpjpe_count", errors.isfinite().sum(), EXACT)
-    converted = heatmap_metrics.at_published_size(heatmap_decode.mpii_to_h36m(pose))
+    converted = scores.at_published_size(decode.mpii_to_h36m(pose))
     golden.check("converted_h36m", converted, METRIC_MM)
-    first, second = zip(*heatmap_metrics.H36M_EDGES, strict=True)
+    first, second = zip(*scores.H36M_EDGES, strict=True)
     exact = converted.double()
     lengths = torch.linalg.vector_norm(exact[:, list(first)] - exact[:, list(second)], dim=-1)
     golden.check("bone_length_sum", lengths.sum(1), METRIC_MM)
@@ -197,7 +197,7 @@ def _check_fusion(golden: Golden) -> None:
 def check_branch_ops(golden: Golden) -> None:
     """The arrays of hg3d_branch_ops.npz about decoding, scores and the loss."""
     maps, reg, target = _input(golden, "hm", (3, 16, 64, 64)), _input(golden, "reg", (3, 16), 0.3), golden["gt3d16"]
-    golden.check("preds", heatmap_decode.decode(maps, "integer")[0], EXACT)
+    golden.check("preds", decode.decode(maps, "integer")[0], EXACT)
     errors = heatmap_2017.mpjpe_2017(maps, reg / 2, target)
     golden.check("mpjpe", errors.nanmean(), METRIC_MM)
     golden.check("mpjpe_count", errors.isfinite().sum(), EXACT)

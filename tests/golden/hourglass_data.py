@@ -6,12 +6,21 @@ import numpy as np
 import torch
 from PIL import Image
 
-from common import heatmap
-from common.crop import crop_image
-from common.h36m_images import h36m_people
-from common.image_data import STD, Augmentation, CropOptions, Crops, People, draw_augmentation, make_sample, normalise
-from common.image_loader import epoch_rows
-from common.mpii_images import MARGIN, PERSON_HEIGHT, window_center
+from common.images import heatmap
+from common.images.crop import crop_image
+from common.images.h36m_images import h36m_people
+from common.images.loader import epoch_rows
+from common.images.mpii_images import MARGIN, PERSON_HEIGHT, window_center
+from common.images.people import (
+    STD,
+    Augmentation,
+    CropOptions,
+    Crops,
+    People,
+    draw_augmentation,
+    make_sample,
+    normalise,
+)
 from common.skeleton import MPII_16
 from tests.golden.rule import EXACT, Golden, Tolerance
 

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 import models
-from common import dataset, metrics, rotation
+from common import metrics, rotation
 from common.camera import unproject
+from common.datasets import h36m_layout
 from common.skeleton import H36M_17, adjacency
 from models.student import student_losses
 from models.teacher import teacher_losses
@@ -202,15 +203,15 @@ def _check_inputs(golden: Golden) -> None:
     pixels = torch.cat((golden["gen_pixels_0"], golden["gen_pixels_1"]))
     poses = torch.cat((golden["gen_pose3d_0"], golden["gen_pose3d_1"]))
     focal = torch.cat([golden[f"gen_intrinsic_{i}"][:2].expand(len(golden[f"gen_pixels_{i}"]), 2) for i in (0, 1)])
-    keypoints, poses = dataset.ites_normalise(pixels, focal), poses - poses[:, :1]
+    keypoints, poses = h36m_layout.ites_normalise(pixels, focal), poses - poses[:, :1]
     golden.check("gen_poses_2d", keypoints)
     golden.check("gen_poses_3d", poses)
     golden.check("gen_item3_2d", keypoints[3])
     golden.check("gen_item3_3d", poses[3])
     golden.check("gen_scale", torch.ones(len(poses), 1, dtype=torch.float64))
-    golden.check("normalize_2d_out", dataset.scale_root_to_head(golden["normalize_2d_in"]))
+    golden.check("normalize_2d_out", h36m_layout.scale_root_to_head(golden["normalize_2d_in"]))
     drawn = [
-        (int(low), int(high), dataset.deterministic_random(int(low), int(high), text))
+        (int(low), int(high), h36m_layout.deterministic_random(int(low), int(high), text))
         for (low, high, _), text in zip(golden.arrays["deterministic_random"], ("1383", "2356", "abc"), strict=True)
     ]
     golden.check("deterministic_random", np.array(drawn), EXACT)

@@ -8,11 +8,11 @@ import torch
 import models
 from common import bones, metrics
 from common.camera import project
-from common.poseaug import learning_rate
-from models import poseaug
-from models.augmentor import AugmentedPoses, Augmentor, move, spread_ratios
-from models.discriminators import PARTS, Discriminator2D, Discriminator3D, part_pairs
-from models.replay_pool import ReplayPool
+from methods.poseaug.evaluation import learning_rate
+from models.poseaug import losses
+from models.poseaug.augmentor import AugmentedPoses, Augmentor, move, spread_ratios
+from models.poseaug.discriminators import PARTS, Discriminator2D, Discriminator3D, part_pairs
+from models.poseaug.replay_pool import ReplayPool
 from tests.golden.rule import EXACT, FORWARD, GRADIENT, METRIC_M, ROTATION, Golden, Tolerance, filled_state, load_filled
 
 AUGMENTOR_INPUTS = ("input_3d", "noise_*", "angle_axis", "cam_param")
@@ -50,7 +50,7 @@ def check_augmentor(golden: Golden) -> None:
     golden.check("project_input", _project(poses, cameras))
     golden.check("project_pose_ba", _project(still.pose_ba, cameras))
     golden.check("project_pose_rt", _project(still.pose_rt, cameras))
-    golden.check("valid_rt_mask", poseaug.in_view(_project(still.pose_rt, cameras)), EXACT)
+    golden.check("valid_rt_mask", losses.in_view(_project(still.pose_rt, cameras)), EXACT)
 
 
 def _check_matrix(golden: Golden, name: str, rotation: torch.Tensor) -> None:
@@ -89,8 +89,8 @@ def check_ops(golden: Golden) -> None:
     _check_feedback(golden)
     _check_metrics(golden)
     _check_pool(golden)
-    golden.check("filter_keep", poseaug.in_view(golden["filter_2d"]), EXACT)
-    rates = [1e-4 * poseaug.decay_factor(epoch, 50) for epoch in range(50)]
+    golden.check("filter_keep", losses.in_view(golden["filter_2d"]), EXACT)
+    rates = [1e-4 * losses.decay_factor(epoch, 50) for epoch in range(50)]
     golden.check("lambda_lr_50_epochs", np.array(rates), Tolerance(relative=1e-12))
     steps = golden.arrays["baseline_lr_steps"][:, 0]
     found = [[step, learning_rate(step, 1e-3, 100_000, 0.96)] for step in steps]
@@ -130,23 +130,23 @@ def _check_kcs(golden: Golden) -> None:
 
 def _check_losses(golden: Golden) -> None:
     a, scores, fakes = golden["dr_a"], golden["scores"], golden["fake_scores"]
-    golden.check("diff_range_loss_std_0.3", poseaug.range_loss(a, golden["dr_b"], 0.3))
-    golden.check("diff_range_loss_scalar_target", poseaug.range_loss(a, 0.205, 0.165))
-    golden.check("rectifiedL2loss_0.1", poseaug.range_loss(a, 0.0, 0.1))
-    golden.check("diff_loss", sum(poseaug.diff_loss(golden["diff_ba_diff"], golden["diff_blr"])))
-    golden.check("adv_loss", poseaug.adversarial_generator_loss(scores, fakes))
-    golden.check("dis_loss", poseaug.discriminator_loss(scores, fakes))
-    golden.check("disc_accuracy_real", poseaug.accuracy(scores, 1))
-    golden.check("disc_accuracy_fake", poseaug.accuracy(scores, 0))
+    golden.check("diff_range_loss_std_0.3", losses.range_loss(a, golden["dr_b"], 0.3))
+    golden.check("diff_range_loss_scalar_target", losses.range_loss(a, 0.205, 0.165))
+    golden.check("rectifiedL2loss_0.1", losses.range_loss(a, 0.0, 0.1))
+    golden.check("diff_loss", sum(losses.diff_loss(golden["diff_ba_diff"], golden["diff_blr"])))
+    golden.check("adv_loss", losses.adversarial_generator_loss(scores, fakes))
+    golden.check("dis_loss", losses.discriminator_loss(scores, fakes))
+    golden.check("disc_accuracy_real", losses.accuracy(scores, 1))
+    golden.check("disc_accuracy_fake", losses.accuracy(scores, 0))
 
 
 def _check_feedback(golden: Golden) -> None:
     """With a lifter that returns the stored predictions."""
     names = ("origin", "ba", "rt")
     cameras, three = golden["cam_param"], ("fb_inputs_3d", "fb_ba_3d", "fb_rt_3d")
-    pairs = [poseaug.PosePair(_project(golden[name], cameras), golden[name]) for name in three]
+    pairs = [losses.PosePair(_project(golden[name], cameras), golden[name]) for name in three]
     stored = iter([golden[f"fb_pred_{name}"] for name in names])
-    errors = poseaug.feedback_errors(lambda keypoints: next(stored), *pairs)
+    errors = losses.feedback_errors(lambda keypoints: next(stored), *pairs)
     for name, found in zip(names, errors, strict=True):
         golden.check(f"posenet_loss_{name}", found)
     golden.check("feedback_ratio_ba", errors.ba / errors.original)
@@ -155,10 +155,10 @@ def _check_feedback(golden: Golden) -> None:
         golden.check(f"feedback_loss_epoch{epoch}", _feedback(errors, epoch))
 
 
-def _feedback(errors: poseaug.FeedbackErrors, epoch: int) -> torch.Tensor:
+def _feedback(errors: losses.FeedbackErrors, epoch: int) -> torch.Tensor:
     """Both terms with the published numbers, at an epoch of 50."""
-    ba = poseaug.feedback_loss(errors.ba, errors.original, poseaug.hard_ratio(epoch, 50, 3, 5), 2, 0.1)
-    rt = poseaug.feedback_loss(errors.rt, errors.original, poseaug.hard_ratio(epoch, 50, 17, 17), 15, 0.01)
+    ba = losses.feedback_loss(errors.ba, errors.original, losses.hard_ratio(epoch, 50, 3, 5), 2, 0.1)
+    rt = losses.feedback_loss(errors.rt, errors.original, losses.hard_ratio(epoch, 50, 17, 17), 15, 0.01)
     return ba.loss + rt.loss
 
 
@@ -265,11 +265,11 @@ def _generator_step(golden: Golden, trial: int) -> GeneratorStep:
 
     found = augmentor(poses, _noise(golden))
     keypoints, proj_ba, proj_rt = (_project(some, cameras) for some in (poses, found.pose_ba, found.pose_rt))
-    adv3d = poseaug.adversarial_generator_loss(disc3d(poses), disc3d(found.pose_ba))
-    adv2d = poseaug.adversarial_generator_loss(disc2d(keypoints), disc2d(proj_rt))
-    diff = sum(poseaug.diff_loss(found.ba_diff, found.blr))
+    adv3d = losses.adversarial_generator_loss(disc3d(poses), disc3d(found.pose_ba))
+    adv2d = losses.adversarial_generator_loss(disc2d(keypoints), disc2d(proj_rt))
+    diff = sum(losses.diff_loss(found.ba_diff, found.blr))
     pairs = ((keypoints, poses), (proj_ba, found.pose_ba), (proj_rt, found.pose_rt))
-    feedback = _feedback(poseaug.feedback_errors(lifter, *(poseaug.PosePair(*pair) for pair in pairs)), 5)
+    feedback = _feedback(losses.feedback_errors(lifter, *(losses.PosePair(*pair) for pair in pairs)), 5)
     warm_up = adv2d + 6 * adv3d + 3 * diff
     optimizer = torch.optim.Adam(augmentor.parameters(), lr=1e-4)
     (warm_up + feedback).backward()
@@ -280,7 +280,7 @@ def _generator_step(golden: Golden, trial: int) -> GeneratorStep:
     values = {name: getattr(found, name) for name in ("pose_ba", "pose_bl", "pose_rt", "ba_diff", "blr")}
     values |= {"inputs_2d": keypoints, "proj_ba": proj_ba, "proj_rt": proj_rt, "adv_3d": adv3d, "adv_2d": adv2d}
     values |= {"diff": diff, "feedback": feedback, "gen_loss": warm_up + feedback, "gen_loss_warmup": warm_up}
-    values |= {"valid_rt_mask": poseaug.in_view(proj_rt), "gen_grad_norm_before_clip": norm}
+    values |= {"valid_rt_mask": losses.in_view(proj_rt), "gen_grad_norm_before_clip": norm}
     values |= _stored(golden, "gen_grad:", gradients) | _stored(golden, "gen_after:", augmentor.state_dict())
     values |= _stored(golden, "gen_buffer:", augmentor.state_dict())
     values |= _stored(golden, "posenet_buffer:", lifter.state_dict())
@@ -293,10 +293,10 @@ def _discriminator_step(golden: Golden, name: str, model, real: torch.Tensor, fa
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
     real_scores = model(real)
     fake_scores = model(pool(fake, torch.Generator().manual_seed(0)))
-    loss = poseaug.discriminator_loss(real_scores, fake_scores)
+    loss = losses.discriminator_loss(real_scores, fake_scores)
     golden.check(f"{name}_dis_loss", loss)
-    golden.check(f"{name}_real_acc", poseaug.accuracy(real_scores, 1), EXACT)
-    golden.check(f"{name}_fake_acc", poseaug.accuracy(fake_scores, 0), EXACT)
+    golden.check(f"{name}_real_acc", losses.accuracy(real_scores, 1), EXACT)
+    golden.check(f"{name}_fake_acc", losses.accuracy(fake_scores, 0), EXACT)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     _check_named(golden, f"{name}_clipped_grad:", {n: p.grad for n, p in model.named_parameters()})

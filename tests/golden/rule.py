@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common import checkpoint
+from common.run import checkpoint
 
 
 def fill(name: str, shape: tuple[int, ...], salt: str) -> np.ndarray:

@@ -5,8 +5,8 @@ import torch
 
 import models
 from benchmarks.textbook_lifters import TextbookGCN
-from common import batch_norm, checkpoint
 from common.errors import InputError
+from common.run import batch_norm, checkpoint
 from common.skeleton import H36M_17
 
 

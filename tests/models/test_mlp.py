@@ -5,9 +5,9 @@ import torch
 from torch.nn import functional as F
 
 import models
-from common import checkpoint
 from common.errors import InputError
-from models.fused import norm_relu_dropout
+from common.run import checkpoint
+from models.fast.norm_relu_dropout import norm_relu_dropout
 from models.mlp import root_first
 
 

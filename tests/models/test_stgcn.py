@@ -5,8 +5,8 @@ import torch
 
 import models
 from benchmarks.textbook_lifters import TextbookPartitionedConv, TextbookSTGCN
-from common import batch_norm, checkpoint
 from common.errors import InputError
+from common.run import batch_norm, checkpoint
 from models.partitioned_conv import PartitionedConv, distance_to_centre, normalised_adjacency, partitions
 from models.stgcn import BODY, BODY_ORDER, LIMBS, LIMBS_ORDER, dropout_, to_joints, to_limbs
 

@@ -5,9 +5,9 @@ import torch
 from torch.nn import functional as F
 
 import models
-from common import checkpoint
 from common.errors import InputError
 from common.lifting import windows
+from common.run import checkpoint
 from models.videopose import kernel_widths
 
 

@@ -1,0 +1,241 @@
+"""2D poses to learn from without any 3D: MPII, MPI-INF-3DHP and every set in Human3.6M's layout, joined by name.
+
+Pixels, y down, 17 joints in Human3.6M order. `--dataset mpii,cmu` means both, one after the other.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.datasets.h36m_layout import load_pose_set
+from common.errors import InputError
+from common.h36m import TRAIN_SUBJECTS
+from common.skeleton import H36M_17, MPI_INF_3DHP_17, convert
+
+MPII_FILE = "mpii_poses.npy"
+MPII_SEED, MPII_TRAIN_SHARE = 100, 0.9  # of the published split
+MPI_INF_FOLDER = "mpi_inf_3dhp"
+MPI_INF_CHEST_CAMERAS = (0, 2, 4, 7, 8)
+MPI_INF_TEST_SUBJECTS = ("S8",)
+# The place of each joint of MPI_INF_3DHP_17 among the data set's 28. The published list has head and head top the other
+# way round, which puts the nose above the head.
+MPI_INF_JOINTS = (7, 5, 14, 15, 16, 9, 10, 11, 23, 24, 25, 18, 19, 20, 4, 3, 6)
+WITHOUT_3D = ("mpii", "3dhp")
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Poses2D:
+    """N poses, contiguous by sequence, in the order of `names`. Still images are sequences of one."""
+
+    keypoints: Tensor  # (N, 17, 2) float32, pixels
+    source: Tensor  # (N,) int64, index into `names`
+    first: Tensor  # (N,) int64, the first row of the pose's sequence
+    last: Tensor  # (N,) int64, the last one
+    names: tuple[str, ...]
+    poses: Tensor | None = None  # (N, 17, 3) float32, metres, camera frame, absolute; only for validation
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+    def to(self, device: str | torch.device) -> "Poses2D":
+        """The same on a device."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{k: v.to(device) for k, v in values.items() if isinstance(v, Tensor)})
+
+    def summary(self) -> str:
+        """One line: "mpii 17,927 and cmu 110,968 poses"."""
+        counts = torch.bincount(self.source, minlength=len(self.names)).tolist()
+        return " and ".join(f"{name} {count:,}" for name, count in zip(self.names, counts, strict=True)) + " poses"
+
+
+def split_names(names: str | Iterable[str]) -> tuple[str, ...]:
+    """The names in "mpii,cmu", each once.
+
+    Raises:
+        InputError: there is none.
+    """
+    parts = names.split(",") if isinstance(names, str) else names
+    found = tuple(dict.fromkeys(part.strip() for part in parts if part.strip()))
+    if not found:
+        raise InputError(f"found no data set in {names!r}; name one, or several as in mpii,cmu")
+    return found
+
+
+def names_with_3d(names: str | Iterable[str]) -> tuple[str, ...]:
+    """Those of the sets that `load_poses_2d` can give with poses."""
+    return tuple(name for name in split_names(names) if name not in WITHOUT_3D)
+
+
+def load_poses_2d(
+    names: str | Iterable[str],
+    data_dir: str | Path,
+    keypoints: str = "gt",
+    subjects: str | Iterable[str] = TRAIN_SUBJECTS,
+    actions: str | Iterable[str] = "*",
+    downsample: int = 1,
+    device: str | torch.device = "cpu",
+    split: str = "train",
+    with_poses: bool = False,
+    middle_spine: bool = False,
+) -> Poses2D:
+    """Read the 2D poses of one or several sets.
+
+    Args:
+        names: a list, or text with commas. "mpii": `mpii_poses.npy`; "3dhp": MPI-INF-3DHP's training videos, the chest
+            cameras; any other: `data_2d_NAME_KEYPOINTS.npz` in Human3.6M's layout (h36m, synthetic, cmu).
+        keypoints, subjects, actions: of the sets in Human3.6M's layout (`dataset.load_pose_set`).
+        downsample: every n-th frame, of videos.
+        split: "train" or "test", where the set has a split of its own. MPII: the published one, 90 % to train.
+            MPI-INF-3DHP: subject S8 to test (the published test, the first 1,000 training poses, is no test).
+        with_poses: also the camera-frame 3D, for validation; without it no 3D is kept.
+        middle_spine: put MPII's spine halfway from hip to thorax, where the other sets have it. The published
+            `mpii_poses.npy` has MPII's thorax there.
+
+    Raises:
+        InputError: a file is missing or damaged, a name unknown, a set without 3D where poses are asked for.
+    """
+    names = split_names(names)
+    if split not in SPLITS:
+        raise InputError(f"unknown split {split!r}; expected {' or '.join(SPLITS)}")
+    without = [name for name in names if name in WITHOUT_3D]
+    if with_poses and without:
+        raise InputError(
+            f"{', '.join(without)}: no 3D poses, which validation and --mode supervised need; name a set with them"
+        )
+    parts = []
+    for name in names:
+        if name == "mpii":
+            part = _stills(load_mpii(data_dir, split, middle_spine))
+        elif name == "3dhp":
+            part = _sequences(*_load_mpi_inf(Path(data_dir) / MPI_INF_FOLDER, split, downsample))
+        else:
+            found = load_pose_set(data_dir, name, keypoints, subjects, actions, downsample=downsample)
+            lengths = [sequence.length for sequence in found.sequences]
+            part = _sequences(found.keypoints, lengths, found.poses if with_poses else None)
+            del found
+        _check(part.keypoints, name)
+        parts.append(part)
+    return _joined(parts, names).to(device)
+
+
+def _joined(parts: list[Poses2D], names: tuple[str, ...]) -> Poses2D:
+    """One after the other; a single set is not copied."""
+    if len(parts) == 1:
+        return replace(parts[0], names=names)
+    starts = np.cumsum([0, *(len(part) for part in parts)]).tolist()
+    pairs = list(zip(parts, starts[:-1], strict=True))
+    return Poses2D(
+        keypoints=torch.cat([part.keypoints for part in parts]),
+        source=torch.cat([torch.full((len(part),), i) for i, part in enumerate(parts)]),
+        first=torch.cat([part.first + start for part, start in pairs]),
+        last=torch.cat([part.last + start for part, start in pairs]),
+        names=names,
+        poses=None if parts[0].poses is None else torch.cat([part.poses for part in parts]),
+    )
+
+
+def _stills(keypoints: Tensor) -> Poses2D:
+    rows = torch.arange(len(keypoints))
+    return Poses2D(keypoints, torch.zeros_like(rows), rows, rows, ())
+
+
+def _sequences(keypoints: Tensor, lengths: list[int], poses: Tensor | None = None) -> Poses2D:
+    count = torch.tensor(lengths)
+    end = count.cumsum(0)
+    first, last = (end - count).repeat_interleave(count), (end - 1).repeat_interleave(count)
+    return Poses2D(keypoints, torch.zeros_like(first), first, last, (), poses)
+
+
+def _check(keypoints: Tensor, name: str) -> None:
+    """Refuse values that are not finite, and bodies without extent, which no scale can bring to size."""
+    size = (keypoints - keypoints[:, :1]).norm(dim=-1).sum(1)
+    bad = ~(size.isfinite() & (size > 0))
+    if bad.any():
+        raise InputError(
+            f"{name}: pose {int(bad.int().argmax())} has NaN, infinity or all joints in one place "
+            f"({int(bad.sum())} such poses): make the file again"
+        )
+
+
+# ------------------------------------------------------------ MPII
+
+
+def load_mpii(data_dir: str | Path, split: str = "train", middle_spine: bool = False) -> Tensor:
+    """MPII's poses of one split, (N, 17, 2) float32 pixels, in the published (shuffled) order.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds something else.
+    """
+    path = Path(data_dir) / MPII_FILE
+    if not path.is_file():
+        raise InputError(f"{path} not found (looked for {path.absolute()}): data/prepare_mpii.py makes it")
+    try:
+        poses = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} is truncated, damaged or no .npy file ({error}): make it again") from error
+    joints = H36M_17.num_joints
+    if not isinstance(poses, np.ndarray) or poses.dtype.kind not in "fiu" or not len(poses.shape) or not poses.size:
+        raise InputError(f"{path} holds no array of numbers; expected (N, {2 * joints}) pixels")
+    if poses.shape[1:] not in ((2 * joints,), (joints, 2)):
+        raise InputError(f"{path} has shape {poses.shape}; expected (N, {2 * joints}) or (N, {joints}, 2) pixels")
+    poses = poses.reshape(-1, joints, 2)[_mpii_rows(len(poses), split)].astype(np.float32, copy=False)
+    if middle_spine:
+        hip, thorax = (poses[:, H36M_17.index(joint)] for joint in ("hip", "thorax"))
+        poses[:, H36M_17.index("spine")] = (hip + thorax) / 2
+    return torch.from_numpy(poses)
+
+
+def _mpii_rows(count: int, split: str) -> np.ndarray:
+    """Published: a permutation of NumPy's legacy generator, whose first 90 % train; numpy's own state stays."""
+    order = np.random.RandomState(MPII_SEED).permutation(count)
+    train = int(count * MPII_TRAIN_SHARE)
+    return order[:train] if split == "train" else order[train:]
+
+
+# ------------------------------------------------------------ MPI-INF-3DHP
+
+
+def _load_mpi_inf(folder: Path, split: str, downsample: int) -> tuple[Tensor, list[int]]:
+    """Keypoints (N, 17, 2) of the chest cameras and the length of each sequence, from FOLDER/S1/Seq1/annot.mat ..."""
+    if downsample < 1:
+        raise InputError(f"--downsample is {downsample}; expected 1 or more")
+    files = sorted(folder.glob("S*/Seq*/annot.mat"))
+    if not files:
+        raise InputError(f"{folder.absolute()} has no S1/Seq1/annot.mat ...: put MPI-INF-3DHP's training set there")
+    chosen = [file for file in files if (file.parts[-3] in MPI_INF_TEST_SUBJECTS) == (split == "test")]
+    if not chosen:
+        subjects = ", ".join(sorted({file.parts[-3] for file in files}))
+        raise InputError(f"{folder} has nothing to {split} on: it has {subjects}, and S8 is for the test")
+    views = [view[::downsample] for file in chosen for view in _chest_views(file)]
+    return torch.from_numpy(np.concatenate(views)), [len(view) for view in views]
+
+
+def _chest_views(file: Path) -> list[np.ndarray]:
+    """Keypoints (T, 17, 2) float32 in each chest camera: the cells of annot2, each (T, 56) pixels."""
+    try:
+        from scipy.io import loadmat
+    except ImportError as error:
+        raise InputError("reading MPI-INF-3DHP's annot.mat needs SciPy: pip install scipy") from error
+    try:
+        cells = loadmat(file, variable_names=["annot2"]).get("annot2")
+    except Exception as error:  # SciPy raises many kinds on a damaged file
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        raise InputError(f"{file} cannot be read as a MATLAB file ({reason}): fetch it again") from error
+    cameras = [] if cells is None else list(np.ravel(cells))
+    if len(cameras) <= max(MPI_INF_CHEST_CAMERAS):
+        raise InputError(f"{file}: annot2 has {len(cameras)} cameras; expected the 14 of MPI-INF-3DHP's training set")
+    return [_converted(cameras[camera], f"{file}: annot2, camera {camera}") for camera in MPI_INF_CHEST_CAMERAS]
+
+
+def _converted(points: Any, where: str) -> np.ndarray:
+    """(T, 56) numbers -> (T, 17, 2) float32."""
+    if not isinstance(points, np.ndarray) or points.dtype.kind not in "fiu" or points.shape[1:] != (56,):
+        raise InputError(f"{where} has shape {np.shape(points)}; expected numbers (frames, 56): 28 joints")
+    points = points.reshape(-1, 28, 2)[:, MPI_INF_JOINTS].astype(np.float32)
+    return convert(points, MPI_INF_3DHP_17, H36M_17)

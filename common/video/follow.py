@@ -1,0 +1,272 @@
+"""People of a video in 2D: each followed from frame to frame, joints that are missing filled in, jitter smoothed away.
+
+Pixels, y down, NumPy. T frames, J joints of the detector's layout, 17 of Human3.6M's.
+"""
+
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from common.errors import InputError
+from common.skeleton import H36M_17
+from common.video.layouts import joint_names
+
+log = logging.getLogger(__name__)
+
+MAX_GAP = 25  # frames: a joint or a person may be away for so long
+FOUND, INTERPOLATED, GUESSED = (
+    0,
+    1,
+    2,
+)  # how a joint came about: seen, from frames before and after, from its neighbours
+# How far a person may be from where it was, as a share of its size: at once, for each frame of a gap, and at most.
+_REACH, _REACH_PER_FRAME, _MOST_REACH = 0.5, 0.05, 1.0
+_NEEDED = ("right hip", "left hip", "right shoulder", "left shoulder")
+_FILL_ORDER = (
+    "hip", "thorax", "spine", "neck", "head",
+    *(f"{side} {joint}" for joint in ("knee", "foot", "elbow", "wrist") for side in ("right", "left")),
+)  # fmt: skip
+
+
+class Person(NamedTuple):
+    """One person in n of the frames."""
+
+    rows: np.ndarray  # (n,) int, frames
+    points: np.ndarray  # (n, J, 3): x, y, confidence
+    size: float  # mean diagonal of the box around the joints that are seen, pixels
+
+    @property
+    def share(self) -> float:
+        """What people are ordered by: the size, summed over the frames."""
+        return self.size * len(self.rows)
+
+
+# ------------------------------------------------------------ following
+
+
+def follow(frames: list[list[np.ndarray]], max_gap: int = MAX_GAP) -> list[Person]:
+    """Every person of a video, the largest (in pixels, times frames) first.
+
+    Frame by frame the nearest pairs of a person and of a pose, by the mean distance of their joints, are joined first.
+    A person may be away for `max_gap` frames. Where no frame has two poses, all are one person's.
+
+    Args:
+        frames: T lists of poses (J, 3): x, y, confidence.
+    """
+    frames = [[pose for pose in poses if _seen(pose).any()] for poses in frames]
+    if max(map(len, frames), default=0) <= 1:
+        rows = np.array([t for t, poses in enumerate(frames) if poses], dtype=int)
+        return [_person([(t, frames[t][0]) for t in rows])] if len(rows) else []
+    tracks: list[list[tuple[int, np.ndarray]]] = []
+    for t, poses in enumerate(frames):
+        active = [track for track in tracks if t - track[-1][0] <= max_gap + 1]
+        for track, pose in zip(*_matched(active, poses, t), strict=True):
+            (tracks.append([]) or tracks[-1] if track is None else track).append((t, pose))
+    return sorted(map(_person, tracks), key=lambda person: -person.share)
+
+
+def _matched(active: list, poses: list[np.ndarray], t: int) -> tuple[list, list[np.ndarray]]:
+    """A track, or None for a new one, for each pose of frame t."""
+    if not active or not poses:
+        return [None] * len(poses), poses
+    last, gap = np.stack([track[-1][1] for track in active]), np.array([t - track[-1][0] for track in active])
+    distance = _distances(last, np.stack(poses))
+    distance[distance > np.minimum(_REACH + _REACH_PER_FRAME * (gap - 1), _MOST_REACH)[:, None]] = np.inf
+    chosen: list = [None] * len(poses)
+    for _ in range(min(distance.shape)):
+        i, j = np.unravel_index(distance.argmin(), distance.shape)
+        if not np.isfinite(distance[i, j]):
+            break
+        chosen[j] = active[i]
+        distance[i], distance[:, j] = np.inf, np.inf
+    return chosen, poses
+
+
+def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(A, J, 3), (B, J, 3) -> (A, B): mean distance of the joints that both see, in sizes of the larger one."""
+    both = _seen(a)[:, None] & _seen(b)[None]
+    apart = np.linalg.norm(np.nan_to_num(a[:, None, :, :2] - b[None, :, :, :2]), axis=-1)
+    size = np.maximum(_sizes(a)[:, None], _sizes(b)[None]).clip(1e-9)
+    mean = (apart * both).sum(-1) / both.sum(-1).clip(1) / size
+    return np.where(both.any(-1), mean, np.inf)
+
+
+def _seen(points: np.ndarray) -> np.ndarray:
+    """(..., J, 3) -> (..., J)."""
+    return np.isfinite(points).all(-1) & (points[..., 2] > 0) & (points[..., :2] != 0).any(-1)
+
+
+def _sizes(points: np.ndarray) -> np.ndarray:
+    """Diagonals of the boxes around what is seen: (N, J, 3) -> (N,)."""
+    seen = _seen(points)[..., None]
+    low, high = (np.where(seen, points[..., :2], fill) for fill in (np.inf, -np.inf))
+    return np.linalg.norm(np.maximum(high.max(1) - low.min(1), 0), axis=-1)
+
+
+def _person(track: list[tuple[int, np.ndarray]]) -> Person:
+    points = np.stack([pose for _, pose in track])
+    return Person(np.array([t for t, _ in track]), points, float(_sizes(points).mean()))
+
+
+def one_person(people: list[Person], number: int, frames: int, trim: bool, where: Path) -> tuple[np.ndarray, range]:
+    """The points (T, J, 3) of person `number`, 1 the largest, NaN where away; and the frames they are of.
+
+    trim: from the person's first to its last frame; else all frames.
+    """
+    if not 1 <= number <= len(people):
+        raise InputError(
+            f"--person {number}: {where} has {len(people)} {'person' if len(people) == 1 else 'people'}, 1 the largest"
+        )
+    chosen = people[number - 1]
+    if len(people) > 1:
+        log.warning(
+            "%s: %d people, one followed: number %d, in %d of %d frames, %.0f pixels; --person N takes another",
+            where, len(people), number, len(chosen.rows), frames, chosen.size,
+        )  # fmt: skip
+    rows = range(int(chosen.rows[0]), int(chosen.rows[-1]) + 1) if trim else range(frames)
+    points = np.full((len(rows), *chosen.points.shape[1:]), np.nan)
+    points[chosen.rows - rows.start] = chosen.points
+    return points, rows
+
+
+# ------------------------------------------------------------ missing joints
+
+
+def fill(
+    points: np.ndarray, matrix: np.ndarray, layout: str, threshold: float, max_gap: int, where: Path
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points (T, J, 3) of one person -> Human3.6M's joints (T, 17, 2), confidence (T, 17), status (T, 17).
+
+    A joint is missing where its confidence is below `threshold` or it stands at (0, 0). In gaps of up to `max_gap`
+    frames it moves straight from where it was to where it is next; in longer ones, and where it is never seen, it takes
+    its place from its neighbours in the body. Hips and shoulders always come from other frames. Confidence is that of
+    the least certain part, 0 where a part was not seen; status is FOUND, INTERPOLATED or GUESSED.
+
+    Raises:
+        InputError: a hip or shoulder is missing in every frame.
+    """
+    there = present(points, threshold)
+    names, used = joint_names(layout), (matrix != 0).any(0)
+    placed, known = points[..., :2].copy(), there.copy()
+    placed[~there] = np.nan
+    for j in np.flatnonzero(used & there.any(0) & ~there.all(0)):
+        limit = len(points) if names[j] in _NEEDED else max_gap
+        known[:, j] |= gap_lengths(there[:, j]) <= limit
+        interpolate(placed[:, j], there[:, j], known[:, j])
+    _warn_of_gaps(there, known, names, used, max_gap, where)
+    parts = (matrix != 0).T.astype(int)  # (J, 17)
+    joints = matrix @ np.nan_to_num(placed)
+    guessed, moved = (~known).astype(int) @ parts > 0, (~there).astype(int) @ parts > 0
+    joints[guessed] = np.nan
+    status = np.where(guessed, GUESSED, np.where(moved, INTERPOLATED, FOUND)).astype(np.uint8)
+    seen = np.where(there, np.nan_to_num(points[..., 2]), 0)
+    confidence = np.where(parts.T, seen[:, None], np.inf).min(-1)
+    return fill_in_body(joints, where), confidence, status
+
+
+def present(points: np.ndarray, threshold: float) -> np.ndarray:
+    """Which joints were seen: (..., 3) with x, y, confidence -> (...)."""
+    return (points[..., 2] >= threshold) & (points[..., :2] != 0).any(-1) & np.isfinite(points).all(-1)
+
+
+def gap_lengths(present: np.ndarray) -> np.ndarray:
+    """(T,) bool -> (T,): the length of the gap that a frame lies in, 0 outside."""
+    edges = np.flatnonzero(np.diff(present.astype(np.int8), prepend=1, append=1))
+    lengths = np.zeros(len(present), dtype=int)
+    for start, stop in edges.reshape(-1, 2):
+        lengths[start:stop] = stop - start
+    return lengths
+
+
+def interpolate(track: np.ndarray, present: np.ndarray, wanted: np.ndarray) -> None:
+    """Fill (T, 2) in place where wanted: straight lines between the frames present; beyond them the nearest's."""
+    times = np.arange(len(track))
+    for axis in range(2):
+        track[wanted, axis] = np.interp(times[wanted], times[present], track[present, axis])
+
+
+def _warn_of_gaps(present, known, names, used, max_gap: int, where: Path) -> None:
+    filled = [f"{names[j]} in {n}" for j, n in enumerate((known & ~present).sum(0)) if n and used[j]]
+    if filled:
+        log.warning(
+            "%s: missing in some of %d frames, filled in from the others: %s", where, len(present), ", ".join(filled)
+        )
+    needed = [j for j, name in enumerate(names) if name in _NEEDED]
+    longest = max((int(gap_lengths(present[:, j]).max()) for j in needed if present[:, j].any()), default=0)
+    if longest > max_gap:
+        log.warning(
+            "%s: hips or shoulders are missing for up to %d frames on end (--max-gap %d): the poses between are "
+            "guesses", where, longest, max_gap,
+        )  # fmt: skip
+
+
+def fill_in_body(joints: np.ndarray, where: Path) -> np.ndarray:
+    """Joints (T, 17, 2) that are NaN from their neighbours.
+
+    Raises:
+        InputError: hips or shoulders are among them.
+    """
+    missing = np.isnan(joints[..., 0])
+    names = [H36M_17.joints[j] for j in np.flatnonzero(missing.any(0))]
+    if not names:
+        return joints
+    lost = [name for name in names if name in _NEEDED]
+    if lost:
+        raise InputError(
+            f"{where}: {', '.join(lost)} missing in every frame; hips and shoulders are needed: use a picture that "
+            "shows them, or a lower --thr"
+        )
+    body = {name: joints[:, j] for j, name in enumerate(H36M_17.joints)}
+    for name in (name for name in _FILL_ORDER if name in names):
+        gone = missing[:, H36M_17.index(name), None]
+        body[name] = np.where(gone, _from_neighbours(name, body, missing), body[name])
+    log.warning("%s: missing, filled in from the joints around: %s", where, ", ".join(names))
+    return np.stack([body[name] for name in H36M_17.joints], 1)
+
+
+def _from_neighbours(name: str, body: dict[str, np.ndarray], missing: np.ndarray) -> np.ndarray:
+    """A joint (T, 2) from those already there, which hold everything before it in `_FILL_ORDER`."""
+    between = {
+        "hip": ("right hip", "left hip"),
+        "thorax": ("right shoulder", "left shoulder"),
+        "spine": ("hip", "thorax"),
+    }
+    if name in between:
+        return sum(body[part] for part in between[name]) / 2
+    down = body["hip"] - body["thorax"]
+    if name == "neck":
+        headless = missing[:, H36M_17.index("head"), None]
+        return np.where(headless, body["thorax"] - 0.25 * down, (body["thorax"] + body["head"]) / 2)
+    if name == "head":
+        return 2 * body["neck"] - body["thorax"]
+    parent = H36M_17.joints[H36M_17.parents[H36M_17.index(name)]]
+    other, other_parent = (_other_side(joint) for joint in (name, parent))
+    share = {"knee": 0.9, "foot": 0.9, "elbow": 0.55, "wrist": 0.5}[name.split()[-1]]  # of the torso
+    alone = missing[:, [H36M_17.index(other), H36M_17.index(other_parent)]].any(-1, keepdims=True)
+    as_the_other = body[other] - body[other_parent]  # as the other limb hangs
+    return body[parent] + np.where(alone, share * down, as_the_other)
+
+
+def _other_side(joint: str) -> str:
+    side = "left" if joint.startswith("left") else "right"
+    return joint.replace(side, "right" if side == "left" else "left", 1)
+
+
+# ------------------------------------------------------------ smoothing
+
+
+def smooth(points: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian mean over frames, (T, ...) -> the same; `sigma` in frames, 0: none. Near an end, of the frames there."""
+    if not sigma > 0 or len(points) < 2:
+        return points
+    reach = min(int(np.ceil(3 * sigma)), len(points) - 1)
+    total, weights = np.zeros(points.shape), np.zeros(len(points))
+    for offset in range(-reach, reach + 1):
+        weight = np.exp(-0.5 * (offset / sigma) ** 2)
+        to, start = slice(max(0, -offset), len(points) - max(0, offset)), max(0, offset)
+        part = points[start : start + (to.stop - to.start)]
+        total[to] += weight * part
+        weights[to] += weight
+    return (total / weights.reshape(-1, *[1] * (points.ndim - 1))).astype(points.dtype)

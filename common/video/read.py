@@ -1,0 +1,138 @@
+"""2D keypoints of one person from a file of another program, or a folder of them -> Human3.6M's 17 joints.
+
+Which files: `common.keypoint_formats`. Which layouts: `common.keypoint_layouts`. How a person is followed and gaps are
+filled: `common.video_keypoints`. Nothing in a file is ever executed. Pixels, y down.
+"""
+
+import argparse
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from common.errors import InputError
+from common.skeleton import COCO_17, H36M_17
+from common.video import follow
+from common.video.formats import RawKeypoints, read_raw
+from common.video.layouts import LAYOUT_NAMES, coco_matrix, h36m_matrix, layout_of, made_of
+
+__all__ = ["FPS", "LAYOUT_NAMES", "KeypointFile", "coco_keypoints", "h36m_matrix", "image_size", "read_keypoints"]
+
+FPS = 25.0  # frames per second, where neither the file nor the user says
+
+
+class KeypointFile(NamedTuple):
+    """What was read: one person in T frames."""
+
+    points: np.ndarray  # (T, 17, 2) float32, pixels, Human3.6M order
+    confidence: np.ndarray  # (T, 17) float32; 0 where the joint was filled in
+    layout_found: str  # one of LAYOUT_NAMES
+    frames: tuple[str, ...]  # T names: of the images, of the files, or numbers
+    status: np.ndarray  # (T, 17) uint8: `video_keypoints.FOUND`, INTERPOLATED or GUESSED
+    made_of: tuple[str, ...]  # of each joint, where the layout does not have it: "midpoint of left hip, right hip"
+    seen: np.ndarray  # (T, J, 3) float64: x, y, confidence of the file's own joints, NaN where the person is away
+    rows: range  # the T frames among those of the file
+    total: int  # frames of the file
+    people: tuple[tuple[int, float], ...]  # of everybody, the largest first: frames, and size in pixels
+    person: int  # which of them this is, from 1
+    size: tuple[int, int] | None  # width and height of the picture, where the file says
+    fps: float | None  # where the file says
+
+
+def read_keypoints(
+    path: str | Path,
+    layout: str | None = None,
+    threshold: float = 0.1,
+    person: int = 1,
+    max_gap: int = follow.MAX_GAP,
+    smooth: float = 0.0,
+    trim: bool = True,
+    raw: RawKeypoints | None = None,
+) -> KeypointFile:
+    """Read one person's keypoints.
+
+    Of several people the largest is taken, or that of number `person`, and followed from frame to frame by its place. A
+    joint is missing where its confidence is below `threshold` or it stands at (0, 0). It is filled in from the frames
+    before and after, or from its neighbours in the body (`video_keypoints.fill`); a warning names it.
+
+    Args:
+        path: `.json`, `.npz`, `.npy`, or a folder of files of one frame each; with `raw` only a name for messages.
+        layout: one of `LAYOUT_NAMES`; None: found from the file's names or the number of joints.
+        person: 1 is the largest, in pixels and frames.
+        max_gap: frames that a joint is filled in over from other frames, and that a person may be away.
+        smooth: frames, sigma of a Gaussian mean over time; 0: none.
+        trim: leave out the frames before the person comes and after it is gone.
+        raw: what a file would hold, found otherwise.
+
+    Raises:
+        InputError: missing or damaged file, unknown layout, nobody in it, or a hip or shoulder missing in every frame.
+    """
+    path = Path(path)
+    raw = raw or read_raw(path)
+    people, name, points, rows = _one_person(raw, path, layout, person, max_gap, trim)
+    matrix = h36m_matrix(name)
+    joints, confidence, status = follow.fill(points, matrix, name, threshold, max_gap, path)
+    return KeypointFile(
+        points=follow.smooth(joints, smooth).astype(np.float32),
+        confidence=confidence.astype(np.float32),
+        layout_found=name,
+        frames=tuple(raw.frames[row] for row in rows),
+        status=status,
+        made_of=made_of(matrix, name),
+        seen=points,
+        rows=rows,
+        total=len(raw.frames),
+        people=tuple((len(one.rows), one.size) for one in people),
+        person=person,
+        size=raw.size,
+        fps=raw.fps,
+    )
+
+
+def coco_keypoints(found: KeypointFile, threshold: float = 0.1, smooth: float = 0.0) -> np.ndarray | None:
+    """COCO's 17 keypoints (T, 17, 2) float32, pixels, of what was read; None where the file's layout lacks them.
+
+    The joints of Human3.6M are those of `found`. Eyes and ears that are missing are filled in from other frames; those
+    that no frame shows are put on the nose. threshold, smooth: as for `read_keypoints`.
+    """
+    matrix = coco_matrix(found.layout_found)
+    if matrix is None:
+        return None
+    nose, face = found.points[:, H36M_17.index("neck")], found.seen[:, matrix.argmax(1)]
+    result = []
+    for j, joint in enumerate(COCO_17.joints):
+        track = found.points[:, H36M_17.index(joint)] if joint in H36M_17.joints else nose
+        seen = follow.present(face[:, j], threshold)
+        if joint not in H36M_17.joints and seen.any():
+            track = np.where(seen[:, None], face[:, j, :2], 0)
+            follow.interpolate(track, seen, ~seen)
+            track = follow.smooth(track, smooth)
+        result.append(track)
+    return np.stack(result, 1).astype(np.float32)
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """An option's type: 1920x1080, width and height in pixels."""
+    found = re.fullmatch(r"(\d{1,5})\s*[x,]\s*(\d{1,5})", text.strip().lower())
+    if not found or not int(found[1]) * int(found[2]):
+        raise argparse.ArgumentTypeError(f"found {text!r}; expected WIDTHxHEIGHT in pixels, such as 1920x1080")
+    return int(found[1]), int(found[2])
+
+
+def _one_person(
+    raw: RawKeypoints, path: Path, layout: str | None, person: int, max_gap: int, trim: bool
+) -> tuple[list[follow.Person], str, np.ndarray, range]:
+    """All people, the layout, and the points (T, J, 3) and frames of the one asked for."""
+    counts = sorted({len(one) for people in raw.people for one in people})
+    if not counts:
+        raise InputError(f"{path} holds no person; choose another file")
+    if len(counts) > 1:
+        raise InputError(f"{path} has people of {' and '.join(map(str, counts))} joints; expected one layout")
+    people = follow.follow(raw.people, max_gap)
+    if not people:
+        layout_of(layout or raw.layout, np.full((1, counts[0], 2), np.nan), path)
+        raise InputError(f"{path}: every joint is missing in every frame; choose another file")
+    points, rows = follow.one_person(people, person, len(raw.frames), trim, path)
+    seen = np.where((points[..., :2] != 0).any(-1, keepdims=True), points, np.nan)
+    return people, layout_of(layout or raw.layout, seen, path), points, rows

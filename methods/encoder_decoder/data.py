@@ -1,0 +1,341 @@
+"""What the encoder-decoder's scripts share: options, the multi-view folders they read, checkpoints of a run.
+
+Rhodin, Salzmann, Fua, "Unsupervised geometry-aware representation for 3D human pose estimation" (ECCV 2018). Options
+have the names and defaults of its configuration; where no folder is given, a small synthetic one is made once.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from common.errors import InputError
+from common.h36m import SUBJECTS, TEST_SUBJECTS, TRAIN_SUBJECTS
+from common.multiview.batches import Groups, view_groups
+from common.multiview.labels import IMAGES, LABELS_FILE, Labels, MultiviewImages, normalise, read_labels
+from common.multiview.write import VERSION, read_motion, write_multiview
+from common.run import checkpoint
+from common.run.options import Parser, bool_string, number
+from common.run.run import Run
+from common.synthetic.dataset import ensure
+from methods.encoder_decoder.checkpoint import NETWORK
+
+log = logging.getLogger(__name__)
+
+HELD_OUT = tuple(int(subject.removeprefix("S")) for subject in TEST_SUBJECTS)
+SYNTHETIC_TRAIN = ",".join(subject.removeprefix("S") for subject in TRAIN_SUBJECTS)
+FREE = (  # options that a resumed run may change, besides those of every script
+    "encoder_weights", "num_training_iterations", "plot_every", "preload_gb", "print_every",
+    "synthetic_dir",
+)  # fmt: skip
+
+
+# ------------------------------------------------------------ options
+
+
+def add_data_options(parser: Parser, cameras: int = 2, subject_batches: bool = True) -> None:
+    """Where the images are and how batches are made of them. cameras, subject_batches: the stage's published ones."""
+    data = parser.add_argument_group("Data")
+    data.add_argument(
+        "-d", "--data_dir", "--train_folder", dest="data_dir", type=Path, default=None, metavar="DIR",
+        help="multi-view folder with labels.h5; without one a synthetic folder is made, once",
+    )  # fmt: skip
+    data.add_argument("--test_folder", type=Path, default=None, metavar="DIR", help="to score on, if it is another one")
+    data.add_argument(
+        "--input_dimension", "--inputDimension", dest="input_dimension", type=number(int, 4), default=128,
+        help="side of the images, pixels",
+    )  # fmt: skip
+    data.add_argument(
+        "--actor_subset", metavar="LIST",
+        help="subjects to train on, numbers, or all but those to score on (published: 1; the synthetic folder: "
+        f"{SYNTHETIC_TRAIN})",
+    )  # fmt: skip
+    data.add_argument("--test_subjects", metavar="LIST", help="subjects to score on (9,11 as far as they are there)")
+    data.add_argument("--active_cameras", default="all", metavar="LIST", help="cameras to use, numbers or all")
+    data.add_argument(
+        "--every_nth_frame", type=number(int, 1), metavar="N",
+        help="take every n-th frame (published: 100; the synthetic folder, spread out already: 1)",
+    )  # fmt: skip
+    data.add_argument(
+        "--use_cam_batches", "--useCamBatches", dest="use_cam_batches", type=number(int, cameras), default=cameras,
+        help="views of a frame that go together" + ("" if cameras else "; 0: all"),
+    )  # fmt: skip
+    data.add_argument(
+        "--use_subject_batches", "--useSubjectBatches", dest="use_subject_batches", type=bool_string,
+        default=subject_batches, metavar="BOOL", help="with each frame another one of the same sequence",
+    )  # fmt: skip
+    data.add_argument("-b", "--batch_size", type=number(int, 2), default=32, help="images, of all processes together")
+    data.add_argument("--batch_size_test", type=number(int, 1), default=8, help="images scored at once")
+    data.add_argument("--num_workers", type=number(int, 0), default=4, help="processes that read images")
+    data.add_argument(
+        "--preload_gb", type=number(float, 0), default=4.0, metavar="GB",
+        help="keep the images in the device's memory where they take no more than this; 0: always read the files",
+    )  # fmt: skip
+    data.add_argument("--synthetic_dir", type=Path, default=Path("data"), metavar="DIR", help="of the synthetic folder")
+    data.add_argument(
+        "--synthetic_frames", type=number(int, 4), default=200, help="its frames of each subject, in four cameras each"
+    )
+
+
+def add_network_options(parser: Parser) -> None:
+    """Sizes of the network."""
+    group = parser.add_argument_group("Network")
+    group.add_argument(
+        "--encoder_type", "--encoderType", dest="encoder_type", type=str.lower, choices=("resnet", "unet"),
+        default="resnet",
+    )  # fmt: skip
+    group.add_argument("--feature_scale", type=number(int, 1), default=2, help="divides the numbers of channels")
+    group.add_argument("--num_encoding_layers", type=number(int, 2, 6), default=4, help="resolutions of the UNet")
+    group.add_argument("--latent_fg", type=number(int, 1), default=128, help="numbers of the appearance")
+    group.add_argument("--latent_3d", type=number(int, 3), default=600, help="numbers of the geometry, three a point")
+    group.add_argument("--upsampling", choices=("upper", "half"), default="upper", help="upper: bilinear")
+    group.add_argument("--skip_background", type=bool_string, default=True, metavar="BOOL", help="show the background")
+    group.add_argument(
+        "--implicit_rotation", type=bool_string, default=False, metavar="BOOL",
+        help="layers that see the rotation's numbers instead of turning the points",
+    )  # fmt: skip
+
+
+def add_training_options(parser: Parser, dropout: float, shuffle: bool, folder: str) -> None:
+    """Length and pace of a run; the stage's published values."""
+    training = parser.add_argument_group("Training")
+    training.add_argument("--latent_dropout", type=number(float, 0, 1), default=dropout, help="rate at the latents")
+    why = "turn views into each other at random" if shuffle else "published; the pose does not depend on it"
+    training.add_argument("--shuffle_3d", type=bool_string, default=shuffle, metavar="BOOL", help=why)
+    why = "exchange looks at random" if shuffle else "published; the pose does not depend on it"
+    training.add_argument("--shuffle_fg", type=bool_string, default=shuffle, metavar="BOOL", help=why)
+    training.add_argument("--learning_rate", "--lr", dest="learning_rate", type=number(float, 0), default=0.001)
+    training.add_argument("-e", "--epochs", type=number(int, 1), default=40, help="number of epochs")
+    training.add_argument(
+        "--num_training_iterations", type=number(int, 1), default=600000, metavar="STEPS",
+        help="end after so many steps, where that is sooner",
+    )  # fmt: skip
+    training.add_argument("--print_every", type=number(int, 1), default=100, metavar="STEPS", help="print the losses")
+    training.add_argument("--plot_every", type=number(int, 1), default=5000, metavar="STEPS", help="example pictures")
+    training.add_argument(
+        "--test_every", type=number(int, 1), default=5000, metavar="STEPS", help="score; and at the end in any case"
+    )
+    training.add_argument(
+        "--drift", action="store_true",
+        help="as published, let batch-norm statistics of frozen layers drift",
+    )  # fmt: skip
+    files = parser.add_argument_group("Files")
+    files.add_argument("-c", "--checkpoint", type=Path, default=Path(folder), metavar="DIR", help="the run")
+    files.add_argument("-r", "--resume", default="", metavar="FILE", help="last.pth of the run, or its folder")
+
+
+def network_sizes(args: Any) -> dict[str, Any]:
+    """The arguments of `EncoderDecoder` that the options ask for."""
+    return {
+        "resolution": args.input_dimension, "encoder": args.encoder_type, "feature_scale": args.feature_scale,
+        "layers": args.num_encoding_layers, "latent_fg": args.latent_fg, "latent_3d": args.latent_3d,
+        "dropout": args.latent_dropout, "upsampling": args.upsampling, "skip_background": args.skip_background,
+        "implicit_rotation": args.implicit_rotation,
+    }  # fmt: skip
+
+
+def numbers(text: str | None, name: str) -> tuple[int, ...] | None:
+    """`1,5,6` as numbers; None for all."""
+    if text is None or text == "all":
+        return None
+    parts = [part.strip() for part in str(text).split(",") if part.strip()]
+    if not parts or not all(part.isdecimal() for part in parts):
+        raise InputError(f"--{name} {text}: expected whole numbers with commas between, or all")
+    return tuple(map(int, parts))
+
+
+# ------------------------------------------------------------ data
+
+
+@dataclass(frozen=True)
+class Views:
+    """Some groups of a multi-view folder. labels: of the whole folder, on the run's device; groups: those to use."""
+
+    labels: Labels
+    images: MultiviewImages
+    groups: Groups
+
+    def rows(self, every_nth: int = 1) -> np.ndarray:
+        """Rows of the labels, (n,), in the order of the groups."""
+        rows = self.groups.rows[::every_nth]
+        return rows[rows >= 0]
+
+    def examples(self, count: int) -> Tensor:
+        """Rows of the first two views of `count` groups, (2 count,), spread over those whose images are read."""
+        pairs = self.groups.rows[:, :2]
+        pairs = pairs[np.isin(pairs, self.images.rows).all(1)]
+        chosen = np.linspace(0, len(pairs) - 1, min(count, len(pairs))).round().astype(np.int64)
+        return torch.from_numpy(pairs[chosen].flatten())
+
+
+def find_folder(args: Any, run: Run) -> Path:
+    """The folder to train on; without --data_dir the synthetic one, made on first use. Fills in what depends on it."""
+    synthetic = args.data_dir is None
+    defaults = {
+        "every_nth_frame": 1 if synthetic else 100, "actor_subset": SYNTHETIC_TRAIN if synthetic else "1"
+    }  # fmt: skip
+    for name, value in defaults.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    if not synthetic:
+        return args.data_dir
+    folder = args.synthetic_dir / f"multiview_{args.input_dimension}x{args.synthetic_frames}_v{VERSION}"
+    if run.is_main and not (folder / LABELS_FILE).is_file():
+        log.info("no --data_dir: making a synthetic multi-view folder, %s, once (some minutes)", folder)
+        ensure(args.synthetic_dir, None)
+        poses = read_motion(args.synthetic_dir, "synthetic", ",".join(SUBJECTS))
+        write_multiview(folder, poses, args.input_dimension, args.synthetic_frames, progress=drawing(run))
+    run.average(torch.zeros(1))  # the other processes wait here
+    return folder
+
+
+def drawing(run: Run):
+    """A progress bar on a terminal for `write_multiview`."""
+    return lambda items, total: run.progress(items, total, "drawing")
+
+
+def load_train(folder: Path, args: Any, run: Run, needs: Sequence[str] = (), keys: Sequence[str] = IMAGES) -> Views:
+    """The training subjects' views.
+
+    Raises:
+        InputError: among them are subjects to score on.
+    """
+    labels = read_labels(folder, needs)
+    groups = view_groups(labels, args.use_cam_batches, _training_subjects(args, labels), _cameras(args))
+    step = 1 if args.use_subject_batches else args.every_nth_frame  # the other frame may be any
+    rows = groups.rows[::step]
+    return _views(folder, args, run, labels, groups, rows[rows >= 0], keys)
+
+
+def _training_subjects(args: Any, labels: Labels) -> tuple[int, ...] | None:
+    """Those of --actor_subset, None for all there are; "all" leaves out those to score on in the same folder."""
+    subjects = numbers(args.actor_subset, "actor_subset")
+    if args.test_folder:
+        return subjects
+    there = set(labels.subject.tolist())
+    scored = _scored_subjects(args, labels)
+    scored = there if scored is None else set(scored)
+    both = sorted((there - scored or there if subjects is None else set(subjects)) & scored)
+    if both:
+        raise InputError(
+            f"--actor_subset {args.actor_subset} trains on subjects to score on: {', '.join(map(str, both))}; leave "
+            "them out, or name others with --test_subjects"
+        )
+    return tuple(sorted(there - scored)) if subjects is None else subjects
+
+
+def _scored_subjects(args: Any, labels: Labels) -> tuple[int, ...] | None:
+    """Those of --test_subjects, None for all there are; by default the published ones as far as they are there."""
+    if args.test_subjects is not None:
+        return numbers(args.test_subjects, "test_subjects")
+    there = set(labels.subject.tolist())
+    return tuple(there) if args.test_folder else tuple(there & set(HELD_OUT))
+
+
+def load_test(folder: Path, args: Any, run: Run, needs: Sequence[str] = (), keys: Sequence[str] = IMAGES):
+    """Every n-th frame of the subjects to score on, those seen by all cameras; None, with a warning, without any."""
+    folder = args.test_folder or folder
+    labels = read_labels(folder, needs)
+    subjects = _scored_subjects(args, labels)
+    if subjects == ():
+        log.warning("%s has no subject 9 or 11: nothing to score on without --test_subjects or --test_folder", folder)
+        return None
+    groups = view_groups(labels, 0, subjects, _cameras(args))
+    groups = view_groups(labels, int(groups.count.max()), subjects, _cameras(args))
+    if groups.rows.shape[1] < 2:
+        raise InputError(f"{folder}: every frame is seen by one camera only; expected two or more to compare views")
+    kept = slice(None, None, args.every_nth_frame)
+    groups = Groups(groups.rows[kept], groups.count[kept], groups.first[kept], groups.last[kept], groups.cameras)
+    return _views(folder, args, run, labels, groups, groups.rows.reshape(-1), keys)
+
+
+def _cameras(args: Any) -> tuple[int, ...] | None:
+    return numbers(args.active_cameras, "active_cameras")
+
+
+def _views(
+    folder: Path, args: Any, run: Run, labels: Labels, groups: Groups, rows: np.ndarray, keys: Sequence[str]
+) -> Views:
+    images = MultiviewImages(folder, labels, keys, rows, args.input_dimension)
+    if len(images.rows) * len(keys) * 3 * args.input_dimension**2 <= args.preload_gb * 1e9:
+        images.preload(run.device)
+    return Views(_fixed_root(labels).to(run.device), images, groups)
+
+
+def _fixed_root(labels: Labels) -> Labels:
+    """Where the root is always 0, its deviation, too: with a filler such as 1 a head's noise would move the root."""
+    if labels.std is None or labels.pose[:, :3].abs().max() > 0:
+        return labels
+    keep = torch.arange(labels.pose.shape[1]) >= 3
+    return replace(labels, mean=labels.mean * keep, std=labels.std * keep)
+
+
+# ------------------------------------------------------------ a run's state
+
+
+def training_state(
+    args: Any, run: Run, stage: str, model: nn.Module, optimizer: torch.optim.Optimizer, sizes: dict[str, Any], **more
+) -> dict[str, Any]:
+    """A checkpoint: the network with its sizes, and what an exact resume needs. stage: "synthesis" or "pose"."""
+    return {
+        "network": NETWORK, "sizes": sizes, "stage": stage, "state_dict": model.state_dict(),
+        "optimizer": optimizer.state_dict(), "rng": run.rng_state(), "options": checkpoint.options_json(args), **more,
+    }  # fmt: skip
+
+
+def saved_option(path: str | Path, name: str) -> Any:
+    """An option of the run that a last.pth, or its folder, is of."""
+    options = checkpoint.load(checkpoint.state_file(path, "last.pth")).get("options")
+    try:
+        return json.loads(options)[name]
+    except (TypeError, ValueError, KeyError):
+        raise InputError(f"{path} is no state to resume from: its options are missing or damaged") from None
+
+
+def resume(args: Any, run: Run, stage: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Put a run back where its last.pth was saved."""
+    path = checkpoint.state_file(args.resume, "last.pth")
+    saved = checkpoint.load(path, run.device)
+    if not {"rng", "optimizer", "state_dict", "options"} <= saved.keys() or saved.get("stage") != stage:
+        script = "train_encoder_decoder.py" if stage == "synthesis" else "train_encoder_decoder_pose.py"
+        raise InputError(f"{path} is no state to resume from: give the last.pth of a run of {script}")
+    checkpoint.check_options(saved["options"], args, (*checkpoint.FREE_OPTIONS, *FREE))
+    checkpoint.load_weights(model, saved["state_dict"], path)
+    checkpoint.load_optimizer(optimizer, saved["optimizer"], path)
+    run.set_rng_state(saved["rng"])
+    run.last_checkpoint = path
+    return saved
+
+
+def check_unfinished(path: str, saved: dict[str, Any], steps: int, total: int) -> None:
+    """Refuse to resume what is finished. steps: of an epoch; total: of the whole run."""
+    done = saved["epoch"] * steps + saved["step"]
+    if done >= total:
+        raise InputError(
+            f"{path} has finished {done} steps; to go on, ask for more --epochs and --num_training_iterations"
+        )
+
+
+class Feed:
+    """One batch's images, normalised, at a fixed place in memory, where a captured training step finds every batch.
+
+    images, backgrounds: (B, 3, S, S) float32, in memory channels last.
+    """
+
+    def __init__(self, count: int, views: Views, device: torch.device):
+        size = views.images.resolution
+        self.images, self.backgrounds = (
+            torch.zeros(count, size, size, 3, device=device).movedim(-1, 1) for _ in range(2)
+        )
+
+    def put(self, images: Tensor, backgrounds: Tensor | None) -> None:
+        """images, backgrounds: (B, S, S, 3) uint8."""
+        self.images.copy_(normalise(images))
+        if backgrounds is not None:
+            self.backgrounds.copy_(normalise(backgrounds))

@@ -1,0 +1,76 @@
+"""The poses of a PoseAug run on the device: real pairs, poses with swapped bone lengths, and what the augmentor makes.
+
+Every tensor stays where it is in memory from the first step to the last, so that steps can be captured as CUDA graphs.
+"""
+
+import torch
+from torch import Tensor
+
+from common.bones import with_lengths
+from common.camera import project
+from common.run.run import Run, derived_seed
+from methods.poseaug.evaluation import ScreenSplit
+
+SWAPPED_AT_ONCE = 1 << 16
+
+
+class AugmentedData:
+    """N training poses and as many made from them.
+
+    keypoints: (2 N, 16, 2), poses: (2 N, 16, 3): pairs for the lifter, screen-normalised and root-relative metres; the
+    first N are the real ones (2D from the detector), the others this epoch's made ones.
+    source_2d, source_3d: (N, 16, 2 and 3), the real poses, absolute, with other people's bone lengths, and their
+    projections: what is augmented, and what the discriminators take for real.
+    fake_2d, fake_3d: the last step's made poses, of all processes, for the discriminators.
+
+    Args:
+        train: the real poses, with cameras.
+        templates: (people, 15), bone lengths in metres.
+        batch_size: of all processes.
+    """
+
+    def __init__(self, train: ScreenSplit, templates: Tensor, run: Run, batch_size: int):
+        self.train, self.templates, self.run = train, templates.to(run.device), run
+        self.count = len(train.poses)
+        self.keypoints, self.poses = (
+            torch.cat((real, torch.zeros_like(real))) for real in (train.keypoints, train.relative)
+        )
+        self.in_view = torch.zeros(self.count, device=run.device)
+        self.source_2d, self.source_3d = torch.empty_like(train.keypoints), torch.empty_like(train.poses)
+        room = batch_size + 2 * run.world_size  # the last batch of an epoch may be longer
+        self.fake_2d, self.fake_3d = (x.new_zeros(room, *x.shape[1:]) for x in (self.source_2d, self.source_3d))
+
+    def camera(self, rows: Tensor) -> Tensor:
+        """Intrinsics (B, 9), screen units, of the poses `rows` (B,)."""
+        return self.train.intrinsics[self.train.sequence[rows]]
+
+    def swap_bone_lengths(self, epoch: int) -> None:
+        """Give every pose the bone lengths of a random template, and project it again, for an epoch.
+
+        The published code swaps the last epoch's poses, whose directions are the original ones but for rounding.
+        """
+        draws = torch.Generator(self.run.device).manual_seed(derived_seed(self.run.seed, "bone lengths", epoch))
+        person = torch.randint(len(self.templates), (self.count,), generator=draws, device=self.run.device)
+        for rows in torch.arange(self.count, device=self.run.device).split(SWAPPED_AT_ONCE):
+            poses = with_lengths(self.train.poses[rows], self.templates[person[rows]])
+            self.source_3d[rows] = poses
+            self.source_2d[rows] = project(poses, self.camera(rows).unsqueeze(1))
+        for made in (self.in_view, self.keypoints[self.count :], self.poses[self.count :]):
+            made.zero_()
+
+    def store(self, place: Tensor, keypoints: Tensor, poses: Tensor, in_view: Tensor) -> None:
+        """Keep made pairs at `place` (B,), 0 to N - 1. keypoints: (B, 16, 2); poses: (B, 16, 3); in_view: (B,) bool."""
+        self.keypoints.index_copy_(0, place + self.count, keypoints)
+        self.poses.index_copy_(0, place + self.count, poses - poses[:, :1])
+        self.in_view.index_copy_(0, place, in_view.float())
+
+    def real_rows(self) -> Tensor:
+        """Rows of the real pairs."""
+        return torch.arange(self.count, device=self.run.device)
+
+    def made_rows(self) -> Tensor:
+        """Rows of this epoch's made pairs that are in view; with several processes, all of theirs."""
+        if self.run.world_size > 1:
+            for part in (self.keypoints[self.count :], self.poses[self.count :], self.in_view):
+                part.copy_(self.run.world_size * self.run.average(part))  # other processes' rows are zero here
+        return self.count + self.in_view.nonzero().squeeze(1)
