@@ -24,7 +24,7 @@ from common.run.options import Parser, bool_string, number
 from common.run.run import start
 from common.run.script import resume_command, run_script
 from common.skeleton import H36M_16
-from methods.poseaug import evaluation
+from methods.poseaug import evaluation, run_folder
 from methods.poseaug import options as lifter_options
 
 COLUMNS = ("epoch", "lr", "loss_train", "error_h36m_p1", "error_h36m_p2", "error_3dhp_p1", "error_3dhp_p2")
@@ -60,23 +60,23 @@ def main() -> None:
     test = evaluation.load_split(args, args.subjects_test, run.device)
     cross = evaluation.load_cross_data(args, run.device)
     keypoints, targets = train.keypoints, train.relative
-    folder = evaluation.run_folder(args, evaluation.time_of_day(iso=False))
+    folder = run_folder.run_folder(args, run_folder.time_of_day(iso=False))
     run.settle_resume(args, folder / "last.pth.tar")
 
     model = models.create(args.posenet_name, **lifter_options.lifter_sizes(args))
-    pretrained = None if args.resume else evaluation.find_pretrained(args)
+    pretrained = None if args.resume else run_folder.find_pretrained(args)
     if pretrained:
-        evaluation.load_lifter(model, pretrained, torch.device("cpu"))
+        run_folder.load_lifter(model, pretrained, torch.device("cpu"))
     model = run.prepare(model)
     frames = getattr(model, "receptive_field", 1)
     optimizer = torch.optim.Adam(model.parameters(), args.lr, fused=True)
     parts = {"state_dict": model, "optimizer": optimizer}
 
-    saved = evaluation.resume(args, run, parts) if args.resume else {}
+    saved = run_folder.resume(args, run, parts) if args.resume else {}
     finished, first_step, partial, best = (saved.get(key) for key in ("epoch", "step", "losses", "best"))
-    folder = evaluation.claim(folder, args, run)
+    folder = run_folder.claim(folder, args, run)
     log = RunLog(folder, args, resume=bool(args.resume))
-    text = evaluation.TextLog(folder / "log.txt", args, COLUMNS, finished or 0, run.is_main)
+    text = run_folder.TextLog(folder / "log.txt", args, COLUMNS, finished or 0, run.is_main)
     if run.is_main:
         print(
             f"train {train.summary()}; 2D input {args.keypoints}; {args.posenet_name}; device {run.device}", flush=True
@@ -115,7 +115,7 @@ def main() -> None:
                 optimizer.param_groups[0]["lr"] = evaluation.learning_rate(step, args.lr, args.lr_decay, args.lr_gamma)
             losses.record(i, train_step(index), len(index))
             if run.stop_requested:
-                state = evaluation.training_state(
+                state = run_folder.training_state(
                     args, run, parts, epoch=epoch, step=i + 1, losses=losses.state_dict(), best=best
                 )
                 run.save(folder / "last.pth.tar", state)
@@ -139,7 +139,7 @@ def main() -> None:
             run.save(folder / "ckpt_best.pth.tar", published)
         if (epoch + 1) % args.snapshot == 0:
             run.save(folder / f"ckpt_epoch_{epoch + 1:04d}.pth.tar", published)
-        state = evaluation.training_state(args, run, parts, epoch=epoch + 1, step=0, losses=None, best=best)
+        state = run_folder.training_state(args, run, parts, epoch=epoch + 1, step=0, losses=None, best=best)
         run.save(folder / "last.pth.tar", state)
     log.close()
     table = evaluation.action_table(model, test, run, args.flip_test) if args.action_wise else ""

@@ -16,7 +16,7 @@ from common.run import checkpoint
 from common.run.options import bool_string, number
 from common.run.run import start
 from common.run.script import run_script
-from methods.poseaug import evaluation, options
+from methods.poseaug import evaluation, options, run_folder
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
     run = start(args)
     file = Path(args.evaluate)
     model = models.create(args.posenet_name, **options.lifter_sizes(args)).to(run.device)
-    evaluation.load_lifter(model, file, run.device)
+    run_folder.load_lifter(model, file, run.device)
     test = evaluation.load_split(args, args.subjects_test, run.device)
     cross = evaluation.load_cross_data(args, run.device)
 

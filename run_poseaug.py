@@ -22,7 +22,7 @@ from common.run.log import RunLog
 from common.run.losses import LossBuffer
 from common.run.run import start
 from common.run.script import resume_command, run_script
-from methods.poseaug import evaluation, options
+from methods.poseaug import evaluation, options, run_folder
 from methods.poseaug.augmented_data import AugmentedData
 from methods.poseaug.collapse import enough_in_view, warn_of_collapse
 from methods.poseaug.pictures import save_stages
@@ -57,13 +57,13 @@ def main() -> None:
     cross = evaluation.load_cross_data(args, run.device)
     count = len(train.poses)
     steps = run.steps(count, args.batch_size)
-    folder = evaluation.run_folder(args, evaluation.time_of_day(iso=True))
+    folder = run_folder.run_folder(args, run_folder.time_of_day(iso=True))
     run.settle_resume(args, folder / "last.pth.tar")
 
     lifter = models.create(args.posenet_name, **options.lifter_sizes(args))
-    pretrained = None if args.resume else evaluation.find_pretrained(args)
+    pretrained = None if args.resume else run_folder.find_pretrained(args)
     if pretrained:
-        evaluation.load_lifter(lifter, pretrained, torch.device("cpu"))
+        run_folder.load_lifter(lifter, pretrained, torch.device("cpu"))
         args.pretrain = str(pretrained)  # config.yaml says which
     networks = {
         "lifter": lifter, "augmentor": Augmentor(tanh_limit=args.blr_tanhlimit), "disc_3d": Discriminator3D(),
@@ -82,11 +82,11 @@ def main() -> None:
     feedback_of_rt = (ratios[1], args.hardratio_std_rt, args.gloss_factorfeedback_rt, args.gloss_factordiv_rt)
     shown_2d, shown_3d = train.keypoints[:4].clone(), train.poses[:4].clone()  # one pose, for a picture
 
-    saved = evaluation.resume(args, run, parts) if args.resume else {"epoch": 0, "row": None, "best": {}}
+    saved = run_folder.resume(args, run, parts) if args.resume else {"epoch": 0, "row": None, "best": {}}
     finished, row, best = saved["epoch"], saved["row"], saved["best"]
-    folder = evaluation.claim(folder, args, run)
+    folder = run_folder.claim(folder, args, run)
     log = RunLog(folder, args, resume=bool(args.resume))
-    text = evaluation.TextLog(folder / "log.txt", args, COLUMNS, finished, run.is_main)
+    text = run_folder.TextLog(folder / "log.txt", args, COLUMNS, finished, run.is_main)
 
     def clip_and_step(name: str) -> None:
         run.reduce_gradients(networks[name])
@@ -197,7 +197,7 @@ def main() -> None:
                 run.save(folder / f"{file}.pth.tar", {"epoch": epoch, "model_pos": lifter.state_dict()})
 
     def save_all() -> None:
-        state = evaluation.training_state(args, run, parts, epoch=epoch, row=row, best=best)
+        state = run_folder.training_state(args, run, parts, epoch=epoch, row=row, best=best)
         run.save(folder / "last.pth.tar", state)
 
     def score(tag: str) -> dict[str, float]:

@@ -29,7 +29,7 @@ from common.run.run import Run, derived_seed, start
 from common.run.script import run_script
 from methods.encoder_decoder import checkpoint as encoder_decoder_checkpoint
 from methods.encoder_decoder import data as shared
-from methods.encoder_decoder import pictures
+from methods.encoder_decoder import options, pictures
 from methods.encoder_decoder import scores as scoring
 from models.encoder_decoder import losses, views
 from models.encoder_decoder.predict import other_views, pose_predictor, turned
@@ -37,10 +37,10 @@ from models.encoder_decoder.predict import other_views, pose_predictor, turned
 CURVES = ("self-supervised features", "from scratch")
 
 
-def options() -> Parser:
+def build_parser() -> Parser:
     """Ours; the data's are those of the training."""
     parser = Parser(__doc__)
-    shared.add_data_options(parser, cameras=0, subject_batches=False)
+    options.add_data_options(parser, cameras=0, subject_batches=False)
     parser.set_defaults(input_dimension=None)
     testing = parser.add_argument_group("Testing")
     testing.add_argument("-c", "--ckpt", type=Path, required=True, metavar="FILE", help="trained network")
@@ -61,7 +61,7 @@ def options() -> Parser:
 
 
 def main() -> None:
-    args = options().parse_args()
+    args = build_parser().parse_args()
     run = start(args)
     fractions = label_fractions(args.label_fraction)
     found = encoder_decoder_checkpoint.load(args.ckpt)

@@ -26,14 +26,14 @@ from common.run.options import number
 from common.run.run import start
 from common.run.script import run_script
 from methods.adversarial import checkpoint as gan_checkpoint
-from methods.adversarial import evaluation
+from methods.adversarial import evaluation, options
 from models.adversarial.predict import predictor
 
 GIF_STEP = 2  # frames of 50 a second between pictures
 
 
 def main() -> None:
-    parser = evaluation.parser(__doc__)
+    parser = options.parser(__doc__)
     testing = parser.add_argument_group("Testing")
     testing.add_argument("-c", "--ckpt", type=Path, required=True, metavar="FILE", help="trained lifter")
     testing.add_argument(

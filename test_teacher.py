@@ -16,13 +16,13 @@ from common.draw.tables import write_json
 from common.run import checkpoint
 from common.run.run import start
 from common.run.script import run_script
-from methods.ites import protocol
+from methods.ites import options, pictures, protocol
 
 
 def main() -> None:
-    parser = protocol.parser(__doc__)
+    parser = options.parser(__doc__)
     args = parser.parse_args()
-    protocol.check_options(parser, args, training=False)
+    options.check_options(parser, args, training=False)
     run = start(args)
     model = models.create(
         "teacher", width=args.n_fully_connected, layers=args.n_layers, basis=args.dict_basis_size
@@ -44,10 +44,10 @@ def main() -> None:
             print(text, flush=True)
             write_json(folder / "results.json", content)
     if args.vis and run.is_main:
-        files = protocol.draw_sequences(predict, test, args, folder, "teacher")
+        files = pictures.draw_sequences(predict, test, args, folder, "teacher")
         print("pictures:", ", ".join(map(str, files)))
     if args.vis_html and run.is_main:
-        print("page:", protocol.write_page(predict, test, args, "teacher"))
+        print("page:", pictures.write_page(predict, test, args, "teacher"))
     if run.is_main and (args.evaluate or args.vis or not args.vis_html):
         print(f"results in {folder}")
 

@@ -25,7 +25,7 @@ from common.run.losses import LossBuffer
 from common.run.options import Parser, bool_string, number
 from common.run.run import Run, start
 from common.run.script import resume_command, run_script
-from methods.encoder_decoder import checkpoint, pictures
+from methods.encoder_decoder import checkpoint, options, pictures
 from methods.encoder_decoder import data as shared
 from methods.encoder_decoder import scores as encoder_decoder_scores
 from models.encoder_decoder import losses, views
@@ -34,11 +34,11 @@ from models.encoder_decoder.predict import other_views
 TERMS = ("loss", "rgb", "gradient", "imagenet", "pose")
 
 
-def options() -> Parser:
+def build_parser() -> Parser:
     """The published options and ours."""
     parser = Parser(__doc__)
-    shared.add_data_options(parser)
-    shared.add_network_options(parser)
+    options.add_data_options(parser)
+    options.add_network_options(parser)
     group = parser.add_argument_group("Losses")
     group.add_argument(
         "--mae", "--MAE", dest="mae", type=bool_string, default=True, metavar="BOOL", help="absolute, else squared"
@@ -58,13 +58,13 @@ def options() -> Parser:
         "--encoder_weights", default="download", metavar="FILE",
         help="the ResNet encoder starts from: resnet50-0676ba61.pth, download, or none: all of it is trained",
     )  # fmt: skip
-    shared.add_training_options(parser, dropout=0.3, shuffle=True, folder="checkpoint/encoder_decoder")
+    options.add_training_options(parser, dropout=0.3, shuffle=True, folder="checkpoint/encoder_decoder")
     parser.add_run_options()
     return parser
 
 
 def main() -> None:
-    args = options().parse_args()
+    args = build_parser().parse_args()
     run = start(args)
     run.settle_resume(args, args.checkpoint / "last.pth")
     folder = shared.find_folder(args, run)
@@ -78,7 +78,7 @@ def main() -> None:
     steps = len(batches_of(epoch=0))
     total = min(args.epochs * steps, args.num_training_iterations)
 
-    sizes = shared.network_sizes(args)
+    sizes = options.network_sizes(args)
     model = models.create("encoder_decoder", **sizes)
     features = feature_network(args, run)
     if model.encoder is not None:

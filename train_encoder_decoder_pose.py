@@ -29,7 +29,7 @@ from common.run.run import Run, start
 from common.run.script import resume_command, run_script
 from methods.encoder_decoder import checkpoint as encoder_decoder_checkpoint
 from methods.encoder_decoder import data as shared
-from methods.encoder_decoder import pictures
+from methods.encoder_decoder import options, pictures
 from methods.encoder_decoder import scores as scoring
 from models.encoder_decoder import losses, views
 from models.encoder_decoder.predict import other_views, pose_predictor
@@ -37,10 +37,10 @@ from models.encoder_decoder.predict import other_views, pose_predictor
 EXAMPLES = 4
 
 
-def options() -> Parser:
+def build_parser() -> Parser:
     """The published options and ours."""
     parser = Parser(__doc__)
-    shared.add_data_options(parser, cameras=0, subject_batches=False)
+    options.add_data_options(parser, cameras=0, subject_batches=False)
     parser.set_defaults(input_dimension=None)
     group = parser.add_argument_group("Network")
     group.add_argument(
@@ -51,13 +51,13 @@ def options() -> Parser:
         "--train_scale_normalized", choices=("mean_std",), default="mean_std",
         help="of the poses; accepted as published, nothing to choose",
     )  # fmt: skip
-    shared.add_training_options(parser, dropout=0.0, shuffle=False, folder="checkpoint/encoder_decoder_pose")
+    options.add_training_options(parser, dropout=0.0, shuffle=False, folder="checkpoint/encoder_decoder_pose")
     parser.add_run_options()
     return parser
 
 
 def main() -> None:
-    args = options().parse_args()
+    args = build_parser().parse_args()
     run = start(args)
     run.settle_resume(args, args.checkpoint / "last.pth")
     model, sizes = pretrained(args)

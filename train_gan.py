@@ -27,18 +27,18 @@ from common.run.options import Parser, number
 from common.run.run import start
 from common.run.script import resume_command, run_script
 from common.synthetic.dataset import ensure_named
-from methods.adversarial import evaluation
+from methods.adversarial import evaluation, options
 from models.adversarial import losses, step
 from models.adversarial.predict import lifter_input, predictor
 
 TERMS = ("gen_loss", "adversarial", "loss_2d", "loss_3d", "temporal", "heuristic", "supervised", "dis_loss", "accuracy")
 
 
-def options() -> Parser:
+def build_parser() -> Parser:
     """The published options of both methods, and ours."""
-    parser = evaluation.parser(__doc__)
+    parser = options.parser(__doc__)
     method = parser.add_argument_group("Method")
-    method.add_argument("--method", choices=evaluation.METHODS, default="chen", help="see the head of this page")
+    method.add_argument("--method", choices=options.METHODS, default="chen", help="see the head of this page")
     method.add_argument("--mode", choices=("unsupervised", "supervised"), default="unsupervised", help="supervised: 3D")
     method.add_argument("--weight_2d", type=number(float, 0), default=losses.CHEN_WEIGHT_2D, help="chen: L_2D")
     method.add_argument("--weight_3d", type=number(float, 0), default=losses.CHEN_WEIGHT_3D, help="chen: L_3D")
@@ -73,7 +73,7 @@ def options() -> Parser:
 
 
 def main() -> None:
-    args = options().parse_args()
+    args = build_parser().parse_args()
     args.keypoints = "sh_detect" if args.use_sh_detection else args.keypoints
     run = start(args)
     run.settle_resume(args, args.checkpoint / "last.ckpt")

@@ -20,7 +20,7 @@ from common.run.log import RunLog
 from common.run.losses import LossBuffer
 from common.run.run import start
 from common.run.script import resume_command, run_script
-from methods.ites import protocol
+from methods.ites import options, protocol
 from models.student import student_losses
 
 REPLICAS = 4  # random turns of each predicted pose in the reconstruction loss
@@ -29,9 +29,9 @@ FULL_CIRCLE = 2 * ITES_PI
 
 
 def main() -> None:
-    parser = protocol.parser(__doc__)
+    parser = options.parser(__doc__)
     args = parser.parse_args()
-    protocol.check_options(parser, args, training=True)
+    options.check_options(parser, args, training=True)
     run = start(args)
     run.settle_resume(args, args.checkpoint / "last.bin")
     teacher = models.create(

@@ -20,7 +20,7 @@ from common.run.log import RunLog
 from common.run.losses import LossBuffer
 from common.run.run import start
 from common.run.script import resume_command, run_script
-from methods.ites import protocol
+from methods.ites import options, protocol
 from models.teacher import teacher_losses
 
 REPLICAS = 4  # random views of each canonical shape in the cycle loss
@@ -28,9 +28,9 @@ ALIGNED_EPOCHS = 15  # the cycle loss moves the root to the origin in these firs
 
 
 def main() -> None:
-    parser = protocol.parser(__doc__)
+    parser = options.parser(__doc__)
     args = parser.parse_args()
-    protocol.check_options(parser, args, training=True)
+    options.check_options(parser, args, training=True)
     run = start(args)
     run.settle_resume(args, args.checkpoint / "last.bin")
     train = protocol.load(args, args.subjects_train, run.device, training=True)

@@ -207,7 +207,7 @@ def score_hourglass(path: Path, words: Sequence[str], run: Run) -> tuple[dict[st
 
 def score_encoder_decoder(path: Path, words: Sequence[str], run: Run) -> tuple[dict[str, dict], Cost, int]:
     """The same of encoder and pose head, as test_encoder_decoder.py; `words`: of `compare_plan.views_data`."""
-    parser: Parser = test_encoder_decoder.options()
+    parser: Parser = test_encoder_decoder.build_parser()
     args = parser.parse_args(["--ckpt", str(path), *words])
     found = encoder_decoder_checkpoint.load(path)
     args.input_dimension = found.sizes["resolution"]

@@ -28,7 +28,7 @@ from common.rotation import random_rotations  # noqa: E402
 from common.run.options import Parser, number  # noqa: E402
 from common.run.run import Run, start  # noqa: E402
 from common.run.script import run_script  # noqa: E402
-from methods.encoder_decoder import data as shared  # noqa: E402
+from methods.encoder_decoder import options
 from models.encoder_decoder import views  # noqa: E402
 from models.encoder_decoder.losses import pixel_loss  # noqa: E402
 from models.encoder_decoder.network import EncoderDecoder, Latent  # noqa: E402
@@ -108,7 +108,7 @@ def make_baseline(model: EncoderDecoder, data: tuple[Tensor, ...], args, run: Ru
 
 def main() -> None:
     parser = Parser(__doc__)
-    shared.add_network_options(parser)
+    options.add_network_options(parser)
     parser.add_argument("--input_dimension", type=number(int, 8), default=128, help="side of the images, pixels")
     parser.add_argument("--batch_size", type=number(int, 4), default=32, help="a multiple of 4")
     parser.add_argument("--steps", type=number(int, 1), default=1, help="steps per round; more on a GPU, say 20")
@@ -120,7 +120,7 @@ def main() -> None:
     side = args.input_dimension
     data = tuple(torch.randint(0, 256, (IMAGES, side, side, 3), dtype=torch.uint8).to(run.device) for _ in range(2))
     data = (*data, random_rotations(IMAGES, device=run.device))
-    model, plain = (run.prepare(models.create("encoder_decoder", **shared.network_sizes(args))) for _ in range(2))
+    model, plain = (run.prepare(models.create("encoder_decoder", **options.network_sizes(args))) for _ in range(2))
     plain.load_state_dict(model.state_dict())
     model = model.to(memory_format=torch.channels_last)
     batch = tuple(part[: args.batch_size] for part in data)

@@ -141,7 +141,7 @@ def keypoints(
 
 
 def make_statistics(folder: Path) -> None:
-    """Write the table beside `common.keypoint_report`."""
+    """Write the table beside `common.video.report`."""
     ensure(folder, seed=None)
     train = load_pose_set(folder, "synthetic", "gt", TRAIN_SUBJECTS, downsample=20)
     width, height = train.resolution[train.sequence.long()].double().numpy().T

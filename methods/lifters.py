@@ -31,7 +31,7 @@ class SavedLifter(NamedTuple):
     method: str  # one of METHODS
     network: SavedNetwork
     camera: str = ""  # gan: "kudo" or "chen"
-    factor: float = 1.0  # gan: of `models.gan_predict.predictor`
+    factor: float = 1.0  # gan: of `models.adversarial.predict.predictor`
 
 
 def load(path: str | Path, method: str | None = None, causal: bool | None = None) -> SavedLifter:

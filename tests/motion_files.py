@@ -13,7 +13,7 @@ import numpy as np
 from common.mocap.bvh import write_bvh
 from common.synthetic import dataset
 
-# What a joint of the files that `common.bvh` writes is called elsewhere.
+# What a joint of the files that `common.mocap.bvh` writes is called elsewhere.
 _SIDES = ("UpLeg", "Leg", "Foot", "Shoulder", "Arm", "ForeArm", "Hand")
 _NAMES = {
     "cmu": {},

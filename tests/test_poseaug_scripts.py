@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from common.files.npz import load_npz, save_npz
 from common.run import checkpoint
-from methods.poseaug import evaluation
+from methods.poseaug import run_folder
 from tests.conftest import assert_refused, command, interrupt, metric_rows, run_command, same
 from tests.tiny_dataset import write_tiny_dataset
 
@@ -260,12 +260,12 @@ def test_interrupted_poseaug_resumes_as_if_never_stopped(here, folder, script):
 def test_runs_of_the_same_second_have_a_folder_each(tmp_path):
     args = SimpleNamespace(resume="", checkpoint=tmp_path, posenet_name="mlp", keypoints="gt", note="a_b")
     main, other = SimpleNamespace(is_main=True), SimpleNamespace(is_main=False)
-    folder = evaluation.run_folder(args, "1121")
-    names = [evaluation.claim(folder, args, run).name for run in (main, other, main, main)]
+    folder = run_folder.run_folder(args, "1121")
+    names = [run_folder.claim(folder, args, run).name for run in (main, other, main, main)]
     assert names == ["1121_a_b", "1121_a_b", "1121-2_a_b", "1121-3_a_b"]
     assert len(list(folder.parent.iterdir())) == 3
     args.resume = str(folder)
-    assert evaluation.claim(evaluation.run_folder(args, "1122"), args, main) == folder
+    assert run_folder.claim(run_folder.run_folder(args, "1122"), args, main) == folder
 
 
 def test_same_seed_same_numbers(here, script):

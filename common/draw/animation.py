@@ -1,8 +1,8 @@
 """Pictures: 2D and 3D skeletons, panels side by side as GIF, MP4 or contact sheet, and learning curves.
 
 Matplotlib's Agg canvas and Pillow only; no pyplot, so no global state. A 3D pose is drawn on plain axes: a turntable
-camera (`common.scene`) projects all joints of the sequence at once, and each frame then only moves a few artists over a
-background that was drawn once. That is many times faster than mplot3d (`benchmarks/draw.py`).
+camera (`common.draw.scene`) projects all joints of the sequence at once, and each frame then only moves a few artists
+over a background that was drawn once. That is many times faster than mplot3d (`benchmarks/draw.py`).
 
 Frames: 3D poses are z-up, metres (`scene.to_z_up` turns camera-frame poses upright); keypoints are pixels, y down.
 A joint with a value that is not finite is not drawn.

@@ -1,8 +1,8 @@
 """A page for the browser: 3D poses of several methods and the truth, to turn, play and compare; one HTML file.
 
-The file holds all it needs (`page.html` is its template) and opens from the disk without a network. Colours, floor
-and camera are those of the other pictures (`common.draw`, `common.scene`). Positions are kept as 16-bit numbers: a
-thousand frames of three bodies with 17 joints take half a megabyte.
+The file holds all it needs (`page.html` is its template) and opens from the disk without a network. Colours, floor and
+camera are those of the other pictures (`common.draw.animation`, `common.draw.scene`). Positions are kept as 16-bit
+numbers: a thousand frames of three bodies with 17 joints take half a megabyte.
 """
 
 import base64

@@ -1,7 +1,7 @@
 """What a picture of poses shows: checked sequences on a floor, seen by a turntable camera, with their captions.
 
-Geometry only; `common.draw` puts it on paper. Frames: 3D poses are z-up, metres (`to_z_up` turns camera-frame poses
-upright); keypoints are pixels, y down. A joint with a value that is not finite counts as missing.
+Geometry only; `common.draw.animation` puts it on paper. Frames: 3D poses are z-up, metres (`to_z_up` turns camera-frame
+poses upright); keypoints are pixels, y down. A joint with a value that is not finite counts as missing.
 """
 
 import math

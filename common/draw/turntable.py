@@ -1,9 +1,9 @@
 """Pictures of a lifted pose: the 2D pose over its image, the 3D pose from all sides, and films of both.
 
-Pillow on the geometry of `common.scene`: a lifted pose has no unit (its size is that of the normalised 2D pose), so no
-measure is written on the floor. Frames: 2D is pixels, y down; 3D is the camera frame (x right, y down, z forward),
-root-relative, any unit, and turns about its vertical axis, the image's: x' = x cos a + z sin a. The left side is blue,
-the right side orange.
+Pillow on the geometry of `common.draw.scene`: a lifted pose has no unit (its size is that of the normalised 2D pose),
+so no measure is written on the floor. Frames: 2D is pixels, y down; 3D is the camera frame (x right, y down, z
+forward), root-relative, any unit, and turns about its vertical axis, the image's: x' = x cos a + z sin a. The left side
+is blue, the right side orange.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -3,7 +3,7 @@
 Maps: (..., J, H, W) on any device; pixels are those of the map, (x, y) = (column, row), pixel centres at integers.
 Joints are MPII's 16 unless said otherwise. Whole batches, nothing waits for the device. Published behaviour: the code
 of Zhou et al., "Towards 3D Human Pose Estimation in the Wild: a Weakly-supervised Approach", ICCV 2017, as later
-revised; that of 2017 is in `common.heatmap_2017`.
+revised; that of 2017 is in `tests.golden.heatmap_2017`.
 """
 
 from collections.abc import Mapping

@@ -2,7 +2,7 @@
 
 As the code of Zhou et al., "Towards 3D Human Pose Estimation in the Wild: a Weakly-supervised Approach", ICCV 2017,
 later revised. One number a pose or joint, on the device; NaN where there is none to give: means are `nanmean`.
-P-MPJPE is `common.metrics.p_mpjpe` of the poses in Human3.6M's order, PCKh on images `common.pckh`.
+P-MPJPE is `common.metrics.p_mpjpe` of the poses in Human3.6M's order, PCKh on images `common.images.pckh`.
 """
 
 import torch

@@ -190,7 +190,7 @@ _RIG = (
     ("RightForeArm", "RightArm", "right elbow", (-1, 0, 0)),
     ("RightHand", "RightForeArm", "right wrist", (-1, 0, 0)),
 )
-# Human3.6M's joint -> its name in the files that `write_bvh` writes: a joint map for `common.mocap_joints`.
+# Human3.6M's joint -> its name in the files that `write_bvh` writes: a joint map for `common.mocap.joints`.
 WRITTEN_JOINTS = {joint: name for name, _, joint, rest in reversed(_RIG) if any(rest) or name == "Hips"}
 _TIP = 0.06  # metres of the end site that a hand or foot gets: a joint at the end of a branch must have one
 

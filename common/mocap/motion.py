@@ -1,6 +1,6 @@
 """Motion capture -> people of Human3.6M's files: 17 joints, metres, z up, 50 Hz, where the four cameras see them.
 
-A reader (`common.mocap_files`) gives a `Motion`, `common.mocap_joints` says which of its joints are Human3.6M's; the
+A reader (`common.mocap.read`) gives a `Motion`, `common.mocap.joints` says which of its joints are Human3.6M's; the
 functions here do the rest, over all frames at once. Poses are (T, 17, 3), NumPy.
 """
 

@@ -1,4 +1,4 @@
-"""Motion capture files -> `common.mocap.Motion`: BVH, Acclaim, C3D, and npz of joints or of SMPL's poses."""
+"""Motion capture files -> `common.mocap.motion.Motion`: BVH, Acclaim, C3D, and npz of joints or of SMPL's poses."""
 
 import importlib
 import os

@@ -5,7 +5,7 @@
     seq_%03d/cam_%02d/bg_crop_%06d.png      the same piece of the empty room
 
 The crop is what a camera without distortion sees that stands where the real one does and looks at the root. The real
-cameras are Human3.6M's. `common.multiview` reads such folders.
+cameras are Human3.6M's. `common.multiview.labels` reads such folders.
 """
 
 import json

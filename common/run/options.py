@@ -27,7 +27,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(description=description, allow_abbrev=False, formatter_class=_Help, **kwargs)
 
     def add_run_options(self, *seed: str) -> None:
-        """Add the group "Running", which `common.running.start` reads. `seed`: other spellings of the seed's option."""
+        """Add the group "Running", which `common.run.run.start` reads. `seed`: other spellings of the seed's option."""
         group = self.add_argument_group("Running")
         group.add_argument("--config", metavar="FILE.yaml", help="file of options; the command line overrides it")
         group.add_argument(

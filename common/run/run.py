@@ -205,7 +205,8 @@ class Run:
     def accelerate(
         self, step: accelerate.Step, *optimizers: torch.optim.Optimizer, key: Callable[[], Hashable] = tuple
     ) -> accelerate.Step:
-        """`step` compiled (--compile) and, in one process on CUDA, replayed as a CUDA graph; see `common.accelerate`.
+        """`step` compiled (--compile) and, in one process on CUDA, replayed as a CUDA graph; see
+        `common.run.accelerate`.
 
         Only batches of the full size are sped up. `optimizers` are those that the step uses: their hyper-parameters,
         and `key()` for any other Python value that the step reads and that changes (a schedule's flag), are watched,

@@ -1,7 +1,7 @@
 """From scenes to motion channels: key postures joined smoothly, and feet that walk with the body.
 
-Key postures are drawn at random inside the ranges of `common.postures`, each part of the body at moments of its own.
-People walk by foot placements that follow the path of the body over the floor.
+Key postures are drawn at random inside the ranges of `common.synthetic.postures`, each part of the body at moments of
+its own. People walk by foot placements that follow the path of the body over the floor.
 """
 
 import numpy as np

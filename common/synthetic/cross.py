@@ -1,10 +1,10 @@
 """The synthetic set's cross-data twin: other bodies, other cameras and other actions than it has, for PoseAug's scores.
 
 `ensure_cross(folder)` makes `test_synthetic_cross.npz` in the form of PoseAug's `test_3dhp.npz` (see
-`common.mpi_inf_3dhp`): `pose3d`, (N, 16, 3) metres, camera frame, absolute; `pose2d`, (N, 16, 2), screen-normalised,
-exact. The same seed gives the same bytes. Every bone is longer than the longest or shorter than the shortest of the
-people to train on; the cameras stand lower and higher than Human3.6M's, with shorter and longer lenses; people
-exercise, stretch on the floor, play, dance and practise yoga.
+`common.datasets.mpi_inf_3dhp`): `pose3d`, (N, 16, 3) metres, camera frame, absolute; `pose2d`, (N, 16, 2),
+screen-normalised, exact. The same seed gives the same bytes. Every bone is longer than the longest or shorter than the
+shortest of the people to train on; the cameras stand lower and higher than Human3.6M's, with shorter and longer lenses;
+people exercise, stretch on the floor, play, dance and practise yoga.
 """
 
 import zlib

@@ -1,4 +1,4 @@
-"""The options of following one person through a video, see `common.video_keypoints`."""
+"""The options of following one person through a video, see `common.video.follow`."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
 """2D keypoints of one person from a file of another program, or a folder of them -> Human3.6M's 17 joints.
 
-Which files: `common.keypoint_formats`. Which layouts: `common.keypoint_layouts`. How a person is followed and gaps are
-filled: `common.video_keypoints`. Nothing in a file is ever executed. Pixels, y down.
+Which files: `common.video.formats`. Which layouts: `common.video.layouts`. How a person is followed and gaps are
+filled: `common.video.follow`. Nothing in a file is ever executed. Pixels, y down.
 """
 
 import argparse

@@ -43,7 +43,8 @@ class SavedNetwork(NamedTuple):
 class GanCheckpoint(NamedTuple):
     """source: "lightning", "chainer" or "train_gan"; discriminator: None where the file has none.
 
-    method, factor: what `models.gan_predict.predictor` needs; published files are for Kudo's orthographic camera.
+    method, factor: what `models.adversarial.predict.predictor` needs; published files are for Kudo's orthographic
+    camera.
     """
 
     source: str

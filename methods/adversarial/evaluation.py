@@ -5,7 +5,6 @@ Kudo et al., "Unsupervised Adversarial Learning of 3D Human Pose from 2D Joint L
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,14 +15,11 @@ from common.datasets.h36m_layout import load_pose_set
 from common.datasets.poses_2d import names_with_3d
 from common.draw import tables
 from common.errors import InputError
-from common.h36m import TEST_LIST, TRAIN_LIST
 from common.pose_set import PoseSet
 from common.run import checkpoint
-from common.run.options import Parser, number
 from common.run.run import Run
 from common.synthetic.dataset import ensure_named
 
-METHODS = ("chen", "kudo")
 CHUNK = 4096  # poses scored at once
 NAMES = ("Kudo error", "MPJPE", "N-MPJPE", "P-MPJPE", "PCK", "AUC")
 PROTOCOL = (
@@ -34,29 +30,6 @@ PROTOCOL = (
 
 
 Predict = Callable[[Tensor], tuple[Tensor, Tensor]]  # pixels (B, 17, 2) -> pose and depth mirror (B, 17, 3)
-
-
-def parser(description: str) -> Parser:
-    """The options that both scripts have."""
-    parser = Parser(description)
-    data = parser.add_argument_group("Data")
-    data.add_argument(
-        "-d", "--dataset", default="mpii", metavar="LIST",
-        help="2D poses to train on, joined: mpii, 3dhp, synthetic, and any NAME of data_2d_NAME_KEYPOINTS.npz",
-    )  # fmt: skip
-    data.add_argument(
-        "--test_dataset", default="", metavar="NAME",
-        help="set with 3D poses to score on; default: the last such of --dataset",
-    )  # fmt: skip
-    data.add_argument("-k", "--keypoints", default="gt", metavar="NAME", help="2D input of Human3.6M-layout sets")
-    data.add_argument("--use_sh_detection", action="store_true", help="as --keypoints sh_detect")
-    data.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="where the files lie")
-    data.add_argument("-str", "--subjects-train", default=TRAIN_LIST, metavar="LIST", help="training subjects")
-    data.add_argument("-ste", "--subjects-test", default=TEST_LIST, metavar="LIST", help="test subjects")
-    data.add_argument("-a", "--actions", default="*", metavar="LIST", help="actions by name or beginning, * for all")
-    data.add_argument("--downsample", type=number(int, 1), default=1, help="use every n-th frame")
-    parser.add_run_options("--seed")
-    return parser
 
 
 def test_name(args: Any) -> str | None:

@@ -1,7 +1,7 @@
 """What `train_hourglass.py` and `test_hourglass.py` share: sets of images, batches on the device, scores, result files.
 
 Zhou et al., "Towards 3D Human Pose Estimation in the Wild: a Weakly-supervised Approach", ICCV 2017, and the authors'
-later code. Options are in `common.hourglass_options`, pictures in `common.hourglass_pictures`.
+later code. Options are in `methods.hourglass.options`, pictures in `methods.hourglass.pictures`.
 """
 
 from argparse import Namespace
@@ -117,7 +117,7 @@ class DeviceBatch:
             self.rows = len(values)
 
     def sample(self) -> dict[str, Tensor]:
-        """Its tensors by name (`common.image_data`)."""
+        """Its tensors by name (`common.images.people`)."""
         return {name: values[: self.rows] for name, values in self.whole.items()}
 
 

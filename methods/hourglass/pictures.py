@@ -1,7 +1,7 @@
 """Pictures of what an image-to-3D network found: the 2D pose over each image, the 3D pose beside it, turning films.
 
 Also the reading of images and the writing of results for `demo.py`. MPII's 16 joints (COCO's 17 in 2D); see
-`common.turntable` for the drawing.
+`common.draw.turntable` for the drawing.
 """
 
 import logging

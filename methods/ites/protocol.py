@@ -10,19 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from common import metrics
 from common.datasets.h36m_layout import ites_keypoints, load_pose_set
-from common.draw import animation, page, tables
-from common.draw.scene import camera_azimuth, to_z_up
+from common.draw import tables
 from common.errors import InputError
-from common.h36m import TEST_LIST, TRAIN_LIST
-from common.pose_set import PoseSet, Sequence
+from common.h36m import TEST_LIST
+from common.pose_set import PoseSet
 from common.run import checkpoint
-from common.run.options import Parser, number
 from common.run.run import Run
 from common.synthetic.dataset import ensure_named
 
@@ -32,129 +29,9 @@ PLAIN = (
     "MPJPE reads its unit as metres and N-MPJPE is the one to compare"
 )
 CHUNK = 2048  # poses scored at once: the activations of a chunk stay in cache
-RECORDED_FPS, GIF_FPS = 50.0, 25.0
+RECORDED_FPS = 50.0
 
 Predict = Callable[[Tensor], Tensor]  # keypoints (B, 17, 2) -> poses (B, 17, 3)
-
-
-def parser(description: str) -> Parser:
-    """The published options, one set for all four scripts, plus those of `common.running`."""
-    parser = Parser(description)
-    data = parser.add_argument_group("Data")
-    data.add_argument(
-        "-d",
-        "--dataset",
-        default="h36m",
-        metavar="NAME",
-        help="reads data_3d_NAME.npz and data_2d_NAME_KEYPOINTS.npz; 'synthetic' is made on first use",
-    )
-    data.add_argument(
-        "-k", "--keypoints", default="cpn_ft_h36m_dbb", metavar="NAME", help="2D input: gt or a detector's name"
-    )
-    data.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="where the .npz files lie")
-    data.add_argument("-str", "--subjects-train", default=TRAIN_LIST, metavar="LIST", help="training subjects")
-    data.add_argument("-ste", "--subjects-test", default=TEST_LIST, metavar="LIST", help="test subjects")
-    data.add_argument("-a", "--actions", default="*", metavar="LIST", help="actions by name or beginning, * for all")
-    data.add_argument("--subset", type=number(float, 0, 1), default=1.0, help="share of each sequence")
-    data.add_argument("--downsample", type=number(int, 1), default=1, help="use every n-th frame")
-    data.add_argument(
-        "-nw",
-        "--num_workers",
-        type=number(int, 0),
-        default=8,
-        help="accepted as published; nothing to do, since the data lies on the device",
-    )
-
-    paths = parser.add_argument_group("Files")
-    paths.add_argument(
-        "-c",
-        "--checkpoint",
-        type=Path,
-        default=Path("checkpoint"),
-        metavar="PATH",
-        help="training: the run's folder; testing: the checkpoint file",
-    )
-    paths.add_argument(
-        "--teacher_checkpoint",
-        type=Path,
-        default=Path("checkpoint/teacher/ckpt_teacher.bin"),
-        metavar="FILE",
-        help="trained teacher (student training)",
-    )
-    paths.add_argument(
-        "-r",
-        "--resume",
-        default="",
-        metavar="FILE",
-        help="continue a run exactly; last.bin or another checkpoint of the run, or its folder",
-    )
-
-    network = parser.add_argument_group("Network")
-    network.add_argument("--n-fully-connected", type=number(int, 4), default=1024, help="teacher: width")
-    network.add_argument("--n-layers", type=number(int, 0), default=6, help="teacher: residual blocks")
-    network.add_argument("--dict-basis-size", type=number(int, 1), default=12, help="teacher: dictionary atoms")
-    network.add_argument(
-        "--weight-init-std", type=number(float, 0), default=0.01, help="teacher: of the initial weights"
-    )
-    network.add_argument("--n-blocks", type=number(int, 1), default=4, help="student: residual blocks")
-    network.add_argument("--hid-dim", type=number(int, 2), default=128, help="student: channels")
-    network.add_argument(
-        "-drop",
-        "--dropout",
-        type=number(float, 0, 1),
-        default=0.25,
-        help="accepted as published, and ignored as published: the student trains without dropout",
-    )
-
-    training = parser.add_argument_group("Training")
-    training.add_argument("-e", "--epochs", type=number(int, 1), default=50, help="number of epochs")
-    training.add_argument("-b", "--batch-size", type=number(int, 2), default=128, help="of all processes together")
-    training.add_argument("-lr", "--learning-rate", type=number(float, 0), default=0.001, help="of SGD")
-    training.add_argument(
-        "-lrd", "--lr-decay", type=number(float, 0), default=0.5, help="factor on the rate at each decay"
-    )
-    training.add_argument("-decay", "--epoch-lr-decay", type=number(int, 1), default=15, help="epochs between decays")
-    training.add_argument("--momentum", type=number(float, 0, 1), default=0.9, help="of SGD")
-    training.add_argument("--weight-decay", type=number(float, 0), default=0.0005, help="of SGD, on all parameters")
-    training.add_argument(
-        "--reploss-weight",
-        type=number(float, 0),
-        default=5.0,
-        help="weight of the teacher's reprojection, the student's depth loss",
-    )
-    training.add_argument("--no-eval", action="store_true", help="do not score the test subjects after each epoch")
-
-    testing = parser.add_argument_group("Testing")
-    testing.add_argument(
-        "--evaluate", action="store_true", help="score the checkpoint (test scripts; also without --vis and --vis-html)"
-    )
-    testing.add_argument("--vis", action="store_true", help="write GIFs of input, prediction and truth (test scripts)")
-    testing.add_argument("--vis-subject", default="", metavar="LIST", help="subjects to draw; default: the first")
-    testing.add_argument("--vis-action", default="", metavar="LIST", help="actions to draw; default: the first")
-    testing.add_argument("--vis-camera", type=number(int, 0), default=0, metavar="N", help="camera to draw")
-    testing.add_argument(
-        "--vis-frames", type=number(int, 1), default=100, metavar="N", help="length of a GIF, in pictures"
-    )
-    page.add_option(testing)
-    testing.add_argument(
-        "--output",
-        type=Path,
-        default=None,
-        metavar="DIR",
-        help="for results.json and GIFs; default: a folder beside the checkpoint, named by data and 2D input",
-    )
-    parser.add_run_options()
-    return parser
-
-
-def check_options(parser: Parser, args: Any, training: bool) -> None:
-    """Refuse what a script cannot do."""
-    if args.resume and (args.evaluate or not training):
-        parser.error("--resume and --evaluate exclude each other: --resume trains on, the test scripts evaluate")
-    if training and (args.evaluate or args.vis or args.vis_html):
-        parser.error(
-            "--evaluate, --vis and --vis-html belong to the test scripts; training scores every epoch by itself"
-        )
 
 
 class Progress(NamedTuple):
@@ -313,76 +190,3 @@ def report(name: str, errors: dict[str, Tensor], split: ScaledSplit, args: Any) 
     lines = [f"{what}; millimetres, mean over frames; {PROTOCOL}:"]
     lines += [f"{metric}: {results[metric].frame_wise:.2f}" for metric in ("MPJPE", "P-MPJPE")]
     return "\n".join((*lines, "", f"plain: {PLAIN}", tables.action_table(results))), content
-
-
-def chosen_sequences(split: ScaledSplit, args: Any) -> list[Sequence]:
-    """The sequences that --vis-subject, --vis-action and --vis-camera name; by default the first."""
-    in_view = [s for s in split.pose_set.sequences if s.view == args.vis_camera]
-    if not in_view:
-        views = sorted({s.view for s in split.pose_set.sequences})
-        raise InputError(f"--vis-camera {args.vis_camera}: no such camera; there are {', '.join(map(str, views))}")
-    chosen = []
-    for subject in _names(args.vis_subject) or [in_view[0].subject]:
-        own = [s for s in in_view if s.subject == subject]
-        if not own:
-            raise InputError(f"--vis-subject {subject}: not among the test subjects ({args.subjects_test})")
-        for action in _names(args.vis_action) or [own[0].action]:
-            start = split.pose_set.find(subject, action, args.vis_camera).start
-            chosen.append(next(s for s in own if s.start == start))
-    return chosen
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-@torch.no_grad()
-def draw_sequences(predict: Predict, split: ScaledSplit, args: Any, folder: Path, name: str) -> list[Path]:
-    """Write one GIF for each chosen sequence, at its true speed: 2D input, aligned prediction, truth.
-
-    The prediction is aligned frame by frame as published for pictures (`metrics.calibrate_by_procrustes`).
-    """
-    pose_set, targets = split.pose_set, split.targets()
-    step = max(1, round(RECORDED_FPS / args.downsample / GIF_FPS))
-    files = []
-    for sequence in chosen_sequences(split, args):
-        stop = sequence.start + min(sequence.length, step * args.vis_frames)
-        rows = slice(sequence.start, stop, step)
-        pose = predict(split.keypoints[rows]).float()
-        target = targets[rows].to(pose.device)
-        errors = 1000 * metrics.ites_evaluation(pose, target).mpjpe
-        pose, target = pose - pose[:, :1], target - target[:, :1]
-        aligned = metrics.calibrate_by_procrustes(pose, target).aligned
-        orientation = pose_set.orientation[pose_set.sequences.index(sequence)].cpu()
-        action = sequence.action.replace(" ", "_")
-        path = folder / f"{name}_{sequence.subject}_{action}_camera{sequence.view}.gif"
-        animation.save_animation(
-            path,
-            [pose_set.keypoints[rows].cpu(), *(to_z_up(p.cpu(), orientation) for p in (aligned, target))],
-            [f"2D input ({args.keypoints})", f"{name} (aligned)", f"truth: {sequence.subject} {sequence.action}"],
-            pose_set.skeleton, fps=RECORDED_FPS / args.downsample / step, errors=np.asarray(errors.cpu()),
-            metric="ITES MPJPE", azimuth=camera_azimuth(orientation),
-        )  # fmt: skip
-        files.append(path)
-    return files
-
-
-@torch.no_grad()
-def write_page(predict: Predict, split: ScaledSplit, args: Any, name: str) -> Path:
-    """Write `--vis-html` of the first chosen sequence: both depth mirrors in the truth's scale, and the truth.
-
-    The published MPJPE is, frame by frame, the lower of the two curves in the page.
-    """
-    pose_set, recording = split.pose_set, chosen_sequences(split, args)[0]
-    rows = page.rows(recording)
-    pose, target = predict(split.keypoints[rows]).float(), split.targets()[rows]
-    target = target.to(pose.device)
-    errors = metrics.ites_evaluation(pose, target)
-    scaled = metrics.calibrate_by_scale(pose, target)
-    poses = {name: scaled, f"{name}, depth mirrored": metrics.depth_flip(scaled)}
-    return page.write_recording(
-        args.vis_html, pose_set, recording, {key: p - p[:, :1] for key, p in poses.items()}, target - target[:, :1],
-        fps=RECORDED_FPS / args.downsample, metric="MPJPE in the truth's scale",
-        errors=dict(zip(poses, (1000 * errors.mpjpe_pose, 1000 * errors.mpjpe_flip), strict=True)),
-        about=f"{args.dataset}, 2D input {args.keypoints}; the {PROTOCOL} takes the lower of both curves in each frame",
-    )  # fmt: skip

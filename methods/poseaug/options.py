@@ -21,7 +21,7 @@ LIFTERS = tuple(SIZES)
 
 
 def parser(description: str, training: bool = True) -> Parser:
-    """The published options that all three scripts have, plus those of `common.running`."""
+    """The published options that all three scripts have, plus those of `common.run.run`."""
     parser = Parser(description)
     data = parser.add_argument_group("Data")
     data.add_argument(

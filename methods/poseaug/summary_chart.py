@@ -1,4 +1,4 @@
-"""The bar chart of `common.summary`: errors of lifters on several 2D inputs, without and with PoseAug."""
+"""The bar chart of `methods.poseaug.summary`: errors of lifters on several 2D inputs, without and with PoseAug."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""From 2D poses in pixels to 3D poses by a trained adversarial lifter (see `models.gan_losses`)."""
+"""From 2D poses in pixels to 3D poses by a trained adversarial lifter (see `models.adversarial.losses`)."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -8,7 +8,7 @@ camera's image; so two cameras teach 3D without any label. A small head then rea
 Images are (B, 3, S, S), normalised as ImageNet's. Points are row vectors, `points @ rotation.mT` for a rotation that
 maps column vectors. A batch is a row of sub-batches, the views of one frame. Parameters have the names and shapes of
 the published files, in which modules that the network does not use are left out
-(`common.encoder_decoder_checkpoint.UNUSED`).
+(`methods.encoder_decoder.checkpoint.UNUSED`).
 """
 
 from typing import NamedTuple

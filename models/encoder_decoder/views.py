@@ -50,7 +50,7 @@ def shuffled_partners(
         shuffle_3d, shuffle_fg: False leaves views, or looks, in place.
         swap: exchange the looks of sub-batches 2 k and 2 k + 1, two frames of one person in batches of
             `use_subject_batches`; without such batches they are strangers, so the caller says False.
-        rank, world_size: processes draw for the whole batch and keep their blocks of it, as `common.multiview_batches`
+        rank, world_size: processes draw for the whole batch and keep their blocks of it, as `common.multiview.batches`
             deals them out.
     """
     _check_whole(count, size)

@@ -3,7 +3,7 @@
 `y = norm_relu_dropout(x, norm, p, training)` replaces `F.dropout(F.relu(norm(x)), p, training)` for x of shape (N, C),
 channels last, with `norm` an `nn.BatchNorm1d`. Bring other layouts to rows first: a feature map (B, T, C) is
 `x.flatten(0, 1)`, or `x.view(-1, C)`. On the CPU a training step goes over memory as little as it can; on CUDA, in
-evaluation, and with any other norm (`common.batch_norm.SyncBatchNorm`) it is torch's own operations. Both draw from
+evaluation, and with any other norm (`common.run.batch_norm.SyncBatchNorm`) it is torch's own operations. Both draw from
 torch's default generator, but not the same numbers. Of bfloat16, as it comes under autocast, norm and sums are float32.
 
 How the fast form works. Rows are taken in blocks that stay in the cache for a chain of operations. Dropout's random

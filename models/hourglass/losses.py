@@ -95,7 +95,7 @@ def losses(
     """heatmap + weight_3d * depth + weight_var * bones, of a batch; published weights 0.1 and 0.01.
 
     output: of `PoseResNet` or `StackedHourglass`; maps: (B, J, h, w), their target; sample: as
-    `common.image_data.Crops` names things: `annotated`, and, where a weight is not 0, `reg_ind`, `reg_target`,
+    `common.images.people.Crops` names things: `annotated`, and, where a weight is not 0, `reg_ind`, `reg_target`,
     `reg_mask` and, for the last term, `pts_crop`. Samples without any `reg_mask` are those without 3D truth; their
     `reg_target` is the visibility.
     """

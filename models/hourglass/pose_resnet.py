@@ -19,12 +19,12 @@ class PoseResNet(ResNet):
     """images (B, 3, H, W), H and W multiples of 32, normalised -> {"hm": (B, J, H / 4, W / 4), "depth": the same}.
 
     "hm": heat maps, 1 where the joint is sure to be. "depth": what the joint's depth, in fractions of the crop's width,
-    would be if it were at that pixel; read it at the joint (`models.heatmap_losses.joint_depth`). Both float32, under
+    would be if it were at that pixel; read it at the joint (`models.hourglass.losses.joint_depth`). Both float32, under
     autocast too. Images in torch.channels_last go through without a copy.
 
     Args:
         layers: of the residual network, 18, 34, 50, 101 or 152; its weights begin as in `ResNet`, or are ImageNet's
-            (`common.hourglass_checkpoint.load_backbone`).
+            (`methods.hourglass.checkpoint.load_backbone`).
         joints: J, MPII's 16 or COCO's 17.
         depth: with the head `depth`.
     """

@@ -24,7 +24,7 @@ from common.run import checkpoint
 from common.run.run import Run
 from common.skeleton import H36M_16, H36M_17
 from methods.hourglass import options as hourglass_options
-from methods.ites import protocol
+from methods.ites import options
 from methods.poseaug import options as lifter_options
 from tests.conftest import assert_refused
 from tests.test_poseaug_scripts import write_cross_data
@@ -304,7 +304,7 @@ def test_every_option_of_the_plan_is_known_to_its_script():
         return parser
 
     parsers = {
-        "train_teacher.py": lambda: protocol.parser(""), "train_student.py": lambda: protocol.parser(""),
+        "train_teacher.py": lambda: options.parser(""), "train_student.py": lambda: options.parser(""),
         "run_baseline.py": run_baseline.options, "run_poseaug.py": poseaug, "train_gan.py": train_gan.options,
         "train_hourglass.py": lambda: hourglass_options.parser(""),
         "train_encoder_decoder.py": train_encoder_decoder.options,

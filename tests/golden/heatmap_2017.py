@@ -1,7 +1,7 @@
 """Decoding and MPJPE as in the first code of Zhou et al., ICCV 2017 (branches `hg3d` and `2D`).
 
-Its maps are 64 x 64, its joints MPII's 16. For comparison with its numbers; `common.heatmap_decode` and
-`common.heatmap_metrics` are what training and testing use.
+Its maps are 64 x 64, its joints MPII's 16. For comparison with its numbers; `common.images.decode` and
+`common.images.scores` are what training and testing use.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""common.dataset: files to flat tensors, checked against plain loops; bad files end in one line."""
+"""common.datasets.h36m_layout: files to flat tensors, checked against plain loops; bad files end in one line."""
 
 import hashlib
 import logging

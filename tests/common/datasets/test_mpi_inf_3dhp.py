@@ -1,4 +1,4 @@
-"""common.mpi_inf_3dhp: where the cross-data file is looked for, and what is refused."""
+"""common.datasets.mpi_inf_3dhp: where the cross-data file is looked for, and what is refused."""
 
 import numpy as np
 import pytest

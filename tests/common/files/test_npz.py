@@ -1,4 +1,4 @@
-"""common.npz: what it reads is what NumPy wrote; a file that holds code is refused before anything of it runs."""
+"""common.files.npz: what it reads is what NumPy wrote; a file that holds code is refused before anything of it runs."""
 
 import errno
 import io
