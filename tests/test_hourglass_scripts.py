@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.common.test_vis_html import contents
 
 from common.errors import InputError
 from common.files.mat import load_mat, save_mat
@@ -18,7 +17,8 @@ from common.files.npz import load_npz
 from common.images import pckh
 from common.run import checkpoint
 from methods.hourglass import evaluation, options
-from tests.common import test_image_readers as readers
+from tests.common.draw.test_page import contents
+from tests.common.images import test_readers as readers
 from tests.conftest import ROOT, assert_refused, command, interrupt, metric_rows, run_command
 from tests.steps import forbid_waiting, steps_of
 from tests.tiny_dataset import write_tiny_dataset

@@ -18,12 +18,10 @@ from common.errors import InputError
 from common.files.mat import save_mat
 from common.files.npz import save_npz
 from common.images import heatmap, pckh
-from common.images.coco_images import load_coco_images
 from common.images.decode import decode, decode_3d, flip_merge, mpii_to_h36m, pixel_shift
-from common.images.h36m_images import load_h36m_images
 from common.images.loader import one_line_errors, to_device
-from common.images.mpii_images import load_mpii_images
-from common.images.people import Crops, People, normalise
+from common.images.people import Crops, People, bgr_input
+from common.images.readers import load_coco_images, load_h36m_images, load_mpii_images
 from common.images.scores import ACCURACY_JOINTS, at_published_size, bone_asymmetry, heatmap_distances, hg3d_mpjpe
 from common.metrics import p_mpjpe
 from common.run import checkpoint
@@ -133,7 +131,7 @@ def memory_format(device: torch.device) -> torch.memory_format:
 
 def network_input(images: Tensor, arch: str) -> Tensor:
     """Images (B, H, W, 3) uint8 -> (B, 3, H, W) float32. Of arch "hg" they are not standardised, as published."""
-    pixels = normalise(images, standardise=arch != "hg")
+    pixels = bgr_input(images, standardise=arch != "hg")
     return pixels.contiguous(memory_format=memory_format(images.device))
 
 
