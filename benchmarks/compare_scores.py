@@ -21,7 +21,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import models
 import test_encoder_decoder
-import test_hourglass
 from benchmarks.train_step import Stopwatch
 from common import metrics
 from common.datasets.h36m_layout import ites_keypoints, load_pose_set
@@ -40,6 +39,7 @@ from methods.encoder_decoder import data as shared
 from methods.encoder_decoder import scores as scoring
 from methods.hourglass import checkpoint as hourglass_checkpoint
 from methods.hourglass import evaluation, options
+from methods.hourglass import scoring as hourglass_scoring
 from methods.lift_any import camera_poses, forward_of
 from methods.lifters import POSEAUG, SavedLifter
 from methods.poseaug import evaluation as poseaug
@@ -194,7 +194,7 @@ def score_hourglass(path: Path, words: Sequence[str], run: Run) -> tuple[dict[st
     args.arch = hourglass_checkpoint.arch_of(saved)
     options.settle(parser, args)
     crops = evaluation.load_crops(args, run, train=False)
-    model = test_hourglass.load_network(args, saved, path, crops.sets[0].layout)
+    model = hourglass_scoring.load_network(args, saved, path, crops.sets[0].layout)
     model = model.to(run.device, memory_format=evaluation.memory_format(run.device)).eval()
     predict = evaluation.network(model, run, args.arch)
     loader = evaluation_loader(crops, run, args.batch_size, args.num_workers)
