@@ -1,4 +1,4 @@
-"""Pictures of what an image-to-3D network found: the 2D pose over each image, the 3D pose beside it, turning films.
+"""Pictures of poses found in images: the 2D pose over each image, the 3D pose beside it, turning films.
 
 Also the reading of images and the writing of results for `demo.py`. MPII's 16 joints (COCO's 17 in 2D); see
 `common.draw.turntable` for the drawing.
@@ -15,9 +15,9 @@ from torch import Tensor
 
 from common.draw import page as vis_html
 from common.draw import turntable
-from common.draw.animation import PAPER
+from common.draw.colours import PAPER
+from common.draw.gif import save_picture
 from common.errors import InputError
-from common.files.atomic import atomic_path
 from common.files.npz import save_npz
 from common.images.crop import open_rgb
 from common.images.decode import mpii_to_h36m, pixel_shift
@@ -61,13 +61,6 @@ def _side_by_side(pictures: list[Image.Image]) -> Image.Image:
         page.paste(picture, (x, 0))
         x += picture.width
     return page
-
-
-def save_picture(path: Path, picture: Image.Image) -> Path:
-    """Write a PNG."""
-    with atomic_path(path) as temporary:
-        picture.save(temporary, format="png")
-    return path
 
 
 def save_sheet(path: Path, crops: Crops, table: Mapping[str, Tensor], refine: str, count: int = SAMPLES) -> Path:
