@@ -305,10 +305,10 @@ def test_every_option_of_the_plan_is_known_to_its_script():
 
     parsers = {
         "train_teacher.py": lambda: options.parser(""), "train_student.py": lambda: options.parser(""),
-        "run_baseline.py": run_baseline.options, "run_poseaug.py": poseaug, "train_gan.py": train_gan.options,
+        "run_baseline.py": run_baseline.options, "run_poseaug.py": poseaug, "train_gan.py": train_gan.build_parser,
         "train_hourglass.py": lambda: hourglass_options.parser(""),
-        "train_encoder_decoder.py": train_encoder_decoder.options,
-        "train_encoder_decoder_pose.py": train_encoder_decoder_pose.options,
+        "train_encoder_decoder.py": train_encoder_decoder.build_parser,
+        "train_encoder_decoder_pose.py": train_encoder_decoder_pose.build_parser,
     }  # fmt: skip
     for method in plan.values():
         for stage in method.stages:
