@@ -71,7 +71,7 @@ def options_parser() -> Parser:
     )  # fmt: skip
     parser.add_argument(
         "--box",
-        type=find.box,
+        type=find.parse_box,
         metavar="X,Y,W,H",
         help="2D model: all that the person walks through, pixels; default: all",
     )
@@ -122,7 +122,7 @@ def from_keypoints(args: Namespace, run: Run, saved: lifters.SavedLifter, images
     raw = None
     if args.load_model:
         finder, _ = load_finder(args, run)
-        raw = find.follow(finder, images, args.thr, args.box, partial(run.progress, text="2D poses"))
+        raw = find.find_in_video(finder, images, args.thr, args.box, partial(run.progress, text="2D poses"))
     found, size, fps, report = lift_video.read(args, images, saved.method, raw)
     images = None if images is None else images.part(slice(found.rows.start, found.rows.stop))
     print(report)

@@ -13,7 +13,7 @@ from common.errors import InputError
 from common.run.options import Parser, number
 from common.skeleton import H36M_17
 from common.video import report, upright
-from common.video.following_options import add_following_options
+from common.video.follow import add_following_options
 from common.video.formats import RawKeypoints
 from common.video.frames import Pictures
 from common.video.read import FPS, KeypointFile, image_size, read_keypoints

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.common.test_keypoint_files import BODY_25, body, listed, openpose, write
-from tests.common.test_vis_html import contents
 
 import models
 from common.camera import h36m_cameras, normalise_screen, unproject, world_to_camera
@@ -22,6 +20,8 @@ from common.video import upright
 from methods import lifters
 from methods.hourglass.checkpoint import parse_arch
 from methods.lift_any import BATCH, camera_poses
+from tests.common.draw.test_page import contents
+from tests.common.video.test_read import BODY_25, body, listed, openpose, write
 from tests.conftest import assert_refused, command, run_command
 from tests.tiny_dataset import tiny_keypoints, tiny_poses
 

@@ -13,7 +13,6 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
-from tests.common.test_vis_html import contents
 
 import models
 from common.draw.tables import write_json
@@ -28,6 +27,7 @@ from methods.encoder_decoder import pictures
 from methods.encoder_decoder import scores as encoder_decoder_scores
 from models.encoder_decoder.losses import FeatureNet
 from models.encoder_decoder.predict import other_views, turned
+from tests.common.draw.test_page import contents
 from tests.conftest import ROOT, assert_refused, command, interrupt, metric_rows, run_command
 from tests.steps import forbid_waiting, numbers, steps_of
 from tests.tiny_dataset import tiny_poses
