@@ -10,7 +10,7 @@ image, the 3D pose beside it), NAME_turning.gif, and poses.npz.
 
 teacher, student, mlp, gcn, videopose, stgcn, gan: without --method what the checkpoint holds. 2D poses come from a file
 of OpenPose, COCO (Detectron2), AlphaPose or MMPose (JSON), of VideoPose3D's inference (.npz), or from .npz or .npy, in
-any layout of common/keypoint_layouts.py. One person is followed and gaps are filled in; what was found is told joint by
+any layout of common/video/layouts.py. One person is followed and gaps are filled in; what was found is told joint by
 joint, with a warning of what does not look like the training set. Writes poses.npz, poses.json and poses.bvh (upright,
 metres), film.gif, and film.mp4 where there is ffmpeg. With --load_model instead of --keypoints, a network of
 train_hourglass.py finds the 2D poses of one person in --input: a video (through ffmpeg), a folder of frames, an image.
@@ -43,10 +43,9 @@ from common.run.script import run_script  # fmt: skip
 from common.video import find, frames  # fmt: skip
 from common.video.frames import Pictures
 from common.video.read import LAYOUT_NAMES, KeypointFile
-from methods import lift_video, lifters  # fmt: skip
+from methods import lifters, video_lifting  # fmt: skip
 from methods.hourglass import checkpoint as hourglass_checkpoint
 from methods.hourglass import evaluation, pictures  # fmt: skip
-from methods.lift_any import camera_poses
 
 # Published options of the Caffe network that found the 2D pose.
 CAFFE = {
@@ -73,7 +72,7 @@ def options_parser() -> Parser:
     )  # fmt: skip
     parser.add_argument(
         "--box",
-        type=find.box,
+        type=find.parse_box,
         metavar="X,Y,W,H",
         help="2D model: all that the person walks through, pixels; default: all",
     )
@@ -101,7 +100,7 @@ def options_parser() -> Parser:
     parser.add_argument("--height", type=number(int, 1), default=368, help="of a 2D model's input; keypoints need none")
     for name, text in CAFFE.items():
         parser.add_argument(f"--{name}", metavar="TEXT", help=f"{text}: refused, see --keypoints")
-    lift_video.add_options(parser)
+    video_lifting.add_options(parser)
     parser.add_run_options()
     return parser
 
@@ -124,8 +123,8 @@ def from_keypoints(args: Namespace, run: Run, saved: lifters.SavedLifter, images
     raw = None
     if args.load_model:
         finder, _ = load_finder(args, run)
-        raw = find.follow(finder, images, args.thr, args.box, partial(run.progress, text="2D poses"))
-    found, size, fps, report = lift_video.read(args, images, saved.method, raw)
+        raw = find.find_in_video(finder, images, args.thr, args.box, partial(run.progress, text="2D poses"))
+    found, size, fps, report = video_lifting.read(args, images, saved.method, raw)
     images = None if images is None else images.part(slice(found.rows.start, found.rows.stop))
     print(report)
     count = len(found.points)
@@ -138,7 +137,7 @@ def from_keypoints(args: Namespace, run: Run, saved: lifters.SavedLifter, images
     if saved.method == "gan":
         files = draw(found, poses, images, args, fps)
     if saved.method != "gan" or count > 1 or args.vis_html:
-        written, how = lift_video.write(args.output, found, poses, saved.method, fps, args, images, not files)
+        written, how = video_lifting.write(args.output, found, poses, saved.method, fps, args, images, not files)
         print(how)
         files += written
     names = [file.name for file in files]
@@ -149,13 +148,12 @@ def lift(
     saved: lifters.SavedLifter, file: Path, found: KeypointFile, size: tuple[int, int] | None, run: Run
 ) -> torch.Tensor:
     """Poses (T, 17, 3), camera axes, the hip at the origin, in the lifter's unit."""
-    network = models.create(saved.network.name, **saved.network.sizes)
-    checkpoint.load_weights(network, saved.network.state, file)
+    network = lifters.network_of(saved, file).to(run.device)
     points = torch.from_numpy(found.points)
     lifters.check_size(points, file.name)
-    keypoints = lifters.lifter_input(saved.method, points, size).to(run.device)
+    keypoints = lifters.input_of(saved.method, points, size).to(run.device)
     with run.autocast():
-        return camera_poses(network.to(run.device).eval(), saved.method, keypoints, saved.camera, saved.factor)
+        return lifters.camera_poses(saved, network, keypoints)
 
 
 def check_options(parser: Parser, args: Namespace) -> None:

@@ -13,7 +13,6 @@ from PIL import Image
 from common.errors import InputError
 from common.files.mat import load_mat, save_mat
 from common.files.npz import load_npz
-from common.images import pckh
 from common.run import checkpoint
 from methods.hourglass import evaluation, options, scoring
 from tests.common.draw.test_page import contents
@@ -306,7 +305,7 @@ def test_pckh_of_a_file_of_predictions(here, script):
     )
     found = torch.from_numpy(truth).permute(2, 0, 1).clone()
     found[:, 10] += 100  # right wrist
-    pckh.write_predictions("preds.mat", found)
+    save_mat("preds.mat", preds=found.numpy())
     done = script("test_hourglass.py", "--pckh", "preds.mat")
     assert done.status == 0, done.err
     names, scores = (line.split() for line in done.out.splitlines())

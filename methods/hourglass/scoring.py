@@ -4,6 +4,7 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -114,7 +115,9 @@ def report(args: Namespace, path: Path, test: Crops, table: Mapping[str, Tensor]
     yield evaluation.refinement_table(table, test, REFINEMENTS)
 
 
-def save(args: Namespace, path: Path, test: Crops, table: Mapping[str, Tensor], points, vis_html) -> Iterator[str]:
+def save(
+    args: Namespace, path: Path, test: Crops, table: Mapping[str, Tensor], points: np.ndarray, vis_html: Path | None
+) -> Iterator[str]:
     """Write preds.npz, preds.mat, results.json and predictions.png, and the page if it is asked for; -> what was
     written. points: (N, J, 2), image pixels.
     """
