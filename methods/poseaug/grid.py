@@ -49,7 +49,7 @@ class PlannedRun:
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return f"{self.kind} {self.lifter} {self.keypoints}"
 
     @property
