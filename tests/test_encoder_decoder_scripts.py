@@ -239,7 +239,7 @@ def test_without_a_folder_a_synthetic_one_is_made_once(here, script, monkeypatch
 def test_published_configuration_is_the_default(here, script, stage):
     """Every key of the file is an option, and its value the default, or what a given folder makes of it."""
     name, config = f"train_encoder_decoder{stage}.py", ROOT / f"configs/encoder_decoder{stage}.yaml"
-    parser = runpy.run_path(str(ROOT / name))["options"]
+    parser = runpy.run_path(str(ROOT / name))["build_parser"]
     default, published = (parser().parse_args(["-d", "views", *more]) for more in ([], ["--config", str(config)]))
     encoder_decoder.find_folder(default, encoder_decoder.Run(torch.device("cpu"), torch.Generator()))
     differing = {key for key, value in vars(published).items() if vars(default)[key] != value}
