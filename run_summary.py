@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import run_baseline
 from common.errors import InputError
 from common.run.options import Parser, number
 from common.run.script import Interrupted, Signals, run_script
@@ -101,11 +100,9 @@ def read_options(kind: str, words: Sequence[str]) -> Mapping[str, Any]:
         raise InputError(message)
 
     if kind == "baseline":
-        parser, check = run_baseline.options(), lifter_options.check_options
+        parser, check = lifter_options.baseline_parser(""), lifter_options.check_options
     else:
-        parser, check = lifter_options.parser(""), lifter_options.check_poseaug
-        training = lifter_options.add_training_options(parser, True, "")
-        lifter_options.add_poseaug_options(parser, training)
+        parser, check = lifter_options.poseaug_parser(""), lifter_options.check_poseaug
     parser.error = refuse
     args = parser.parse_args(words)
     check(parser, args)

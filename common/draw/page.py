@@ -270,7 +270,7 @@ def _text(values: np.ndarray) -> str:
 
 
 def _precision(packed: Mapping[str, dict[str, Any]], unit: str | None) -> str:
-    """What the page says about the rounding of 3D positions."""
+    """The page's words on the rounding of 3D positions."""
     if not packed:
         return ""
     worst = max(pose["scale"] for pose in packed.values()) / 2

@@ -29,12 +29,12 @@ class Finder(NamedTuple):
 
     predict: Callable[[Tensor], Any]  # images (B, H, W, 3) uint8 -> {"hm": ..., "depth": ... if it has them}
     size: heatmap.Size  # of its input
-    refine: str  # of `heatmap_decode.REFINEMENTS`
+    refine: str  # of `common.images.decode.REFINEMENTS`
     device: torch.device
 
 
 class Found(NamedTuple):
-    """What is in B windows, NumPy."""
+    """The people in B windows, NumPy."""
 
     points: np.ndarray  # (B, J, 2), image pixels
     peak: np.ndarray  # (B, J), of the heat maps: about 1 where the network is sure

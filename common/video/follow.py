@@ -36,7 +36,7 @@ class Person(NamedTuple):
 
     @property
     def share(self) -> float:
-        """What people are ordered by: the size, summed over the frames."""
+        """The order of people: the size, summed over the frames."""
         return self.size * len(self.rows)
 
 

@@ -66,6 +66,37 @@ def parser(description: str, training: bool = True) -> Parser:
     return parser
 
 
+def baseline_parser(description: str) -> Parser:
+    """The options of `run_baseline.py`."""
+    options = parser(description)
+    training = add_training_options(
+        options, pretrain=False, pretrain_help="start from a FILE's weights, or True: from the one pretrained baseline"
+    )
+    training.add_argument("--lr", type=number(float, 0), default=1e-3, help="of Adam")
+    training.add_argument("--lr_decay", type=number(int, 1), default=100000, help="steps between changes of the rate")
+    training.add_argument("--lr_gamma", type=number(float, 0), default=0.96, help="factor on the rate at each change")
+    training.add_argument("--snapshot", type=number(int, 1), default=25, help="epochs between numbered checkpoints")
+    training.add_argument("--flip_train", action="store_true", help="mirror every other pose at random")
+    training.add_argument(
+        "--action-wise",
+        type=bool_string,
+        default=True,
+        metavar="BOOL",
+        help="print the errors by action at the end, too",
+    )
+    return options
+
+
+def poseaug_parser(description: str) -> Parser:
+    """The options of `run_poseaug.py`."""
+    options = parser(description)
+    training = add_training_options(
+        options, True, "start from the one pretrained baseline of this lifter and 2D input, from nothing, or from FILE"
+    )
+    add_poseaug_options(options, training)
+    return options
+
+
 def add_training_data(group: Any) -> None:
     """The options of the data that is trained on."""
     group.add_argument("--subjects-train", default=TRAIN_LIST, metavar="LIST", help="training subjects")

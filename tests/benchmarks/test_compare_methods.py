@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 
 import models
-import run_baseline
 import train_encoder_decoder
 import train_encoder_decoder_pose
 import train_gan
@@ -297,15 +296,10 @@ def test_every_option_of_the_plan_is_known_to_its_script():
     plan = compare_plan.methods(("mlp", "gcn", "stgcn", "videopose"))
     assert {"teacher", "student", "kudo", "chen", "hourglass", "encoder_decoder", "poseaug_stgcn"} <= set(plan)
 
-    def poseaug():
-        parser = lifter_options.parser("")
-        training = lifter_options.add_training_options(parser, True, "")
-        lifter_options.add_poseaug_options(parser, training)
-        return parser
-
     parsers = {
         "train_teacher.py": lambda: options.parser(""), "train_student.py": lambda: options.parser(""),
-        "run_baseline.py": run_baseline.options, "run_poseaug.py": poseaug, "train_gan.py": train_gan.build_parser,
+        "run_baseline.py": lambda: lifter_options.baseline_parser(""),
+        "run_poseaug.py": lambda: lifter_options.poseaug_parser(""), "train_gan.py": train_gan.build_parser,
         "train_hourglass.py": lambda: hourglass_options.parser(""),
         "train_encoder_decoder.py": train_encoder_decoder.build_parser,
         "train_encoder_decoder_pose.py": train_encoder_decoder_pose.build_parser,
