@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from common.camera import normalise_screen
-from common.datasets.h36m_layout import scale_root_to_head
 from common.errors import InputError
 from common.run import checkpoint
 from common.skeleton import H36M_16, H36M_17, convert
 from methods.adversarial import checkpoint as gan_checkpoint
 from methods.adversarial.checkpoint import SavedNetwork
+from methods.ites.scaling import scale_root_to_head
 
 POSEAUG = ("mlp", "gcn", "videopose", "stgcn")  # see where in the picture a person is; 16 joints, metres
 METHODS = ("teacher", "student", *POSEAUG, "gan")
