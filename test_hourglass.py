@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 import models
-from common.draw import page, tables
+from common.draw import tables
 from common.errors import InputError
 from common.images import pckh
 from common.images.decode import REFINEMENTS
@@ -34,14 +34,8 @@ PROTOCOL = (
 
 
 def main() -> None:
-    parser = options.parser(__doc__)
-    parser.add_argument("--pckh", type=Path, metavar="FILE", help="only score this preds.mat on MPII's validation set")
-    parser.add_argument(
-        "--pckh_truth", type=Path, metavar="FILE", help="default: mpii/detections_our_format.mat in --data_dir"
-    )
-    page.add_option(parser)
+    parser = options.testing_parser(__doc__)
     args = parser.parse_args()
-    args.test = True
     if args.pckh:
         return print(pckh_of_file(args))
     if not args.load_model:

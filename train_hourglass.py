@@ -39,9 +39,9 @@ TERMS = ("loss", "heatmap", "depth", "bones", "acc")
 
 
 def main() -> None:
-    parser = options.parser(__doc__)
+    parser = options.training_parser(__doc__)
     args = parser.parse_args()
-    options.settle(parser, args)
+    options.settle_training(parser, args)
     if args.test:
         import test_hourglass
 

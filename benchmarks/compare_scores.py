@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
-import test_encoder_decoder
 import test_hourglass
 from benchmarks.train_step import Stopwatch
 from common import metrics
@@ -29,7 +28,6 @@ from common.images.loader import evaluation_loader
 from common.multiview.labels import NORMALISED_POSE, normalise
 from common.pose_set import PoseSet
 from common.run import checkpoint
-from common.run.options import Parser
 from common.run.run import Run
 from common.screen import screen_inputs
 from common.skeleton import H36M_16, H36M_17, Skeleton, convert
@@ -37,6 +35,7 @@ from common.synthetic.dataset import ensure_named
 from methods import lifters
 from methods.encoder_decoder import checkpoint as encoder_decoder_checkpoint
 from methods.encoder_decoder import data as shared
+from methods.encoder_decoder import options as encoder_decoder_options
 from methods.encoder_decoder import scores as scoring
 from methods.hourglass import checkpoint as hourglass_checkpoint
 from methods.hourglass import evaluation, options
@@ -188,8 +187,8 @@ def score_hourglass(path: Path, words: Sequence[str], run: Run) -> tuple[dict[st
 
     As test_hourglass.py: the mean with the mirrored image, poses at the average size of a body.
     """
-    parser = options.parser("")
-    args = parser.parse_args(["--task", "human3d", "--num_workers", "0", "--test", *words, "--load_model", str(path)])
+    parser = options.testing_parser("")
+    args = parser.parse_args(["--task", "human3d", "--num_workers", "0", *words, "--load_model", str(path)])
     saved = hourglass_checkpoint.load(path)
     args.arch = hourglass_checkpoint.arch_of(saved)
     options.settle(parser, args)
@@ -207,8 +206,7 @@ def score_hourglass(path: Path, words: Sequence[str], run: Run) -> tuple[dict[st
 
 def score_encoder_decoder(path: Path, words: Sequence[str], run: Run) -> tuple[dict[str, dict], Cost, int]:
     """The same of encoder and pose head, as test_encoder_decoder.py; `words`: of `compare_plan.views_data`."""
-    parser: Parser = test_encoder_decoder.build_parser()
-    args = parser.parse_args(["--ckpt", str(path), *words])
+    args = encoder_decoder_options.testing_parser("").parse_args(["--ckpt", str(path), *words])
     found = encoder_decoder_checkpoint.load(path)
     args.input_dimension = found.sizes["resolution"]
     model = models.create("encoder_decoder", **found.sizes)
