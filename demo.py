@@ -10,7 +10,7 @@ image, the 3D pose beside it), NAME_turning.gif, and poses.npz.
 
 teacher, student, mlp, gcn, videopose, stgcn, gan: without --method what the checkpoint holds. 2D poses come from a file
 of OpenPose, COCO (Detectron2), AlphaPose or MMPose (JSON), of VideoPose3D's inference (.npz), or from .npz or .npy, in
-any layout of common/keypoint_layouts.py. One person is followed and gaps are filled in; what was found is told joint by
+any layout of common/video/layouts.py. One person is followed and gaps are filled in; what was found is told joint by
 joint, with a warning of what does not look like the training set. Writes poses.npz, poses.json and poses.bvh (upright,
 metres), film.gif, and film.mp4 where there is ffmpeg. With --load_model instead of --keypoints, a network of
 train_hourglass.py finds the 2D poses of one person in --input: a video (through ffmpeg), a folder of frames, an image.
@@ -41,10 +41,9 @@ from common.run.script import run_script  # fmt: skip
 from common.video import find, frames  # fmt: skip
 from common.video.frames import Pictures
 from common.video.read import LAYOUT_NAMES, KeypointFile
-from methods import lift_video, lifters  # fmt: skip
+from methods import lifters, video_lifting  # fmt: skip
 from methods.hourglass import checkpoint as hourglass_checkpoint
 from methods.hourglass import evaluation, options, pictures  # fmt: skip
-from methods.lift_any import camera_poses
 
 OPTIONS = (
     ("--input", Path, None, "picture, video or folder of frames; none: blank paper", "IMAGE"),
@@ -53,7 +52,7 @@ OPTIONS = (
     ("--demo", Path, None, "hourglass: an image or a folder of images", "IMAGE"),
     ("--load_model", str, "",
      "of train_hourglass.py or released: for hourglass, or the 2D model in front of a lifter", "FILE"),
-    ("--box", find.box, None, "2D model: all that the person walks through, pixels; default: all", "X,Y,W,H"),
+    ("--box", find.parse_box, None, "2D model: all that the person walks through, pixels; default: all", "X,Y,W,H"),
     ("--gpus", str, "", "hourglass: 0: that GPU, -1: the CPU", "N"),
     ("--refine", REFINEMENTS, "taylor", "hourglass: where on the map a joint is"),
     ("--ckpt", Path, None, "trained lifter: our own or released", "FILE"),
@@ -76,7 +75,7 @@ NO_CAFFE = (
 def options_parser() -> Parser:
     parser = Parser(__doc__)
     parser.add_table("Input and method", OPTIONS)
-    parser.add_table("Keypoints of a video", lift_video.OPTIONS)
+    parser.add_table("Keypoints of a video", video_lifting.OPTIONS)
     parser.add_run_options(training=False, draws=False)
     parser.accept(INPUT_SIZE)
     parser.refuse(NO_CAFFE, CAFFE)
@@ -101,8 +100,8 @@ def from_keypoints(args: Namespace, run: Run, saved: lifters.SavedLifter, images
     raw = None
     if args.load_model:
         finder, _ = load_finder(args, run)
-        raw = find.follow(finder, images, args.thr, args.box, partial(run.progress, text="2D poses"))
-    found, size, fps, report = lift_video.read(args, images, saved.method, raw)
+        raw = find.find_in_video(finder, images, args.thr, args.box, partial(run.progress, text="2D poses"))
+    found, size, fps, report = video_lifting.read(args, images, saved.method, raw)
     images = None if images is None else images.part(slice(found.rows.start, found.rows.stop))
     print(report)
     count = len(found.points)
@@ -115,7 +114,7 @@ def from_keypoints(args: Namespace, run: Run, saved: lifters.SavedLifter, images
     if saved.method == "gan":
         files = draw(found, poses, images, args, fps)
     if saved.method != "gan" or count > 1 or args.vis_html:
-        written, how = lift_video.write(args.output, found, poses, saved.method, fps, args, images, not files)
+        written, how = video_lifting.write(args.output, found, poses, saved.method, fps, args, images, not files)
         print(how)
         files += written
     names = [file.name for file in files]
@@ -126,13 +125,12 @@ def lift(
     saved: lifters.SavedLifter, file: Path, found: KeypointFile, size: tuple[int, int] | None, run: Run
 ) -> torch.Tensor:
     """Poses (T, 17, 3), camera axes, the hip at the origin, in the lifter's unit."""
-    network = models.create(saved.network.name, **saved.network.sizes)
-    checkpoint.load_weights(network, saved.network.state, file)
+    network = lifters.network_of(saved, file).to(run.device)
     points = torch.from_numpy(found.points)
     lifters.check_size(points, file.name)
-    keypoints = lifters.lifter_input(saved.method, points, size).to(run.device)
+    keypoints = lifters.input_of(saved.method, points, size).to(run.device)
     with run.autocast():
-        return camera_poses(network.to(run.device).eval(), saved.method, keypoints, saved.camera, saved.factor)
+        return lifters.camera_poses(saved, network, keypoints)
 
 
 def check_options(parser: Parser, args: Namespace) -> None:

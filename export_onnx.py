@@ -18,14 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import models
 from common.errors import InputError
 from common.files.atomic import write_atomic
-from common.run import checkpoint
 from common.run.options import Parser
 from common.run.script import run_script
 from methods import lifters
-from methods.lift_any import forward_of
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 POSES = (5, 64)  # batches of the check; neither is the size that the graph was traced with
@@ -44,7 +41,7 @@ class Lifter(nn.Module):
     def __init__(self, network: nn.Module, saved: lifters.SavedLifter):
         super().__init__()
         self.network = network
-        self.lift = forward_of(network, saved.method, saved.camera, saved.factor)
+        self.lift = lifters.forward_of(saved, network)
 
     def forward(self, keypoints: Tensor) -> Tensor:
         pose = self.lift(keypoints).float()
@@ -60,8 +57,7 @@ def main() -> None:
         raise InputError(f"export needs {', '.join(missing)}: pip install {' '.join(missing)}")
 
     saved = lifters.load(args.ckpt, args.method, args.causal)
-    network = models.create(saved.network.name, **saved.network.sizes).eval()
-    checkpoint.load_weights(network, saved.network.state, args.ckpt)
+    network = lifters.network_of(saved, args.ckpt)
     lifter = Lifter(network, saved).eval()
     target = args.output or args.ckpt.with_suffix(".onnx")
     content = export(lifter, example(saved, network, 3))

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 import models
+from common.draw.gif import save_picture
 from common.multiview.batches import epoch_batches, load_batches
 from common.multiview.labels import NORMALISED_POSE, denormalise, normalise
 from common.run.log import RunLog
@@ -116,7 +117,7 @@ def main() -> None:
             model.eval()
             picture = example_picture(model, test or train, run)
             views.training_mode(model, frozen, args.drift)
-            pictures.save_picture(args.checkpoint / f"examples/step_{step:06d}.png", picture)
+            save_picture(args.checkpoint / f"examples/step_{step:06d}.png", picture)
             log.picture(step, "examples", picture)
 
     train_step = run.accelerate(train_step, optimizer)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 import models
+from common.draw.gif import save_picture
 from common.errors import InputError
 from common.multiview.batches import epoch_batches, load_batches
 from common.multiview.labels import NORMALISED_POSE, denormalise, normalise
@@ -112,7 +113,7 @@ def main() -> None:
             model.eval()
             picture = example_picture(model, test, run)
             views.training_mode(model, frozen, args.drift)
-            pictures.save_picture(args.checkpoint / f"examples/step_{step:06d}.png", picture)
+            save_picture(args.checkpoint / f"examples/step_{step:06d}.png", picture)
             log.picture(step, "examples", picture)
 
     def state_of(record: LossBuffer | None, state: dict) -> dict:

@@ -39,7 +39,6 @@ from methods.encoder_decoder import options as encoder_decoder_options
 from methods.encoder_decoder import scores as scoring
 from methods.hourglass import checkpoint as hourglass_checkpoint
 from methods.hourglass import evaluation, options
-from methods.lift_any import camera_poses, forward_of
 from methods.lifters import POSEAUG, SavedLifter
 from methods.poseaug import evaluation as poseaug
 from models.encoder_decoder.predict import pose_predictor
@@ -111,9 +110,7 @@ def load_test(args: Namespace, device: torch.device) -> PoseSet:
 def load_lifter(path: Path, device: torch.device) -> tuple[SavedLifter, nn.Module]:
     """A lifter's checkpoint and its network, in evaluation mode."""
     saved = lifters.load(path)
-    network = models.create(saved.network.name, **saved.network.sizes)
-    checkpoint.load_weights(network, saved.network.state, path)
-    return saved, network.to(device).eval()
+    return saved, lifters.network_of(saved, path).to(device)
 
 
 def lifter_inputs(method: str, test: PoseSet) -> Tensor:
@@ -127,7 +124,7 @@ def lift(saved: SavedLifter, network: nn.Module, points: Tensor, rows: Iterable[
     """Poses (N, 17, 3) of inputs (N, J, 2). rows: the sequences, which lifters over time see one by one."""
     rows = rows if getattr(network, "receptive_field", 1) > 1 else (slice(None),)
     with run.autocast():
-        parts = [camera_poses(network, saved.method, points[part], saved.camera, saved.factor) for part in rows]
+        parts = [lifters.camera_poses(saved, network, points[part]) for part in rows]
     return torch.cat(parts)
 
 
@@ -161,7 +158,7 @@ def score_cross(saved: SavedLifter, network: nn.Module, cross: poseaug.ScreenSpl
     """
     points = cross.keypoints
     if saved.method not in POSEAUG:
-        points = lifters.lifter_input(saved.method, convert(points, H36M_16, H36M_17), None)
+        points = lifters.input_of(saved.method, convert(points, H36M_16, H36M_17), None)
     rows = (slice(i, i + 1) for i in range(len(points)))
     pose = convert(lift(saved, network, points, rows, run), H36M_17, H36M_16)
     return protocols(pose, cross.poses, saved.method in POSEAUG)
@@ -169,7 +166,7 @@ def score_cross(saved: SavedLifter, network: nn.Module, cross: poseaug.ScreenSpl
 
 def lifter_cost(saved: SavedLifter, network: nn.Module, test: PoseSet, run: Run) -> Cost:
     points = lifter_inputs(saved.method, test)[: BATCH["lifter"]]
-    return cost(network, forward_of(network, saved.method, saved.camera, saved.factor), points, run)
+    return cost(network, lifters.forward_of(saved, network), points, run)
 
 
 def score_no_depth(test: PoseSet) -> dict[str, dict]:

@@ -34,7 +34,7 @@ from common.run.script import run_script  # noqa: E402
 from common.skeleton import COCO_17, H36M_17  # noqa: E402
 from common.synthetic.dataset import ensure  # noqa: E402
 from common.video import report  # noqa: E402
-from common.video.following_options import FOLLOWING  # noqa: E402
+from common.video.follow import FOLLOWING  # noqa: E402
 from common.video.read import FPS, LAYOUT_NAMES, KeypointFile, coco_keypoints, image_size, read_keypoints  # noqa: E402
 
 log = logging.getLogger(__name__)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.common.test_keypoint_files import BODY_25, body, expected, listed, openpose, write
-from tests.common.test_turntable import pixels
 
 import models
 from common.skeleton import COCO_17
 from models.adversarial.losses import normalise_2d
+from tests.common.draw.test_turntable import pixels
+from tests.common.video.test_read import BODY_25, body, expected, listed, openpose, write
 from tests.conftest import assert_refused
 
 VIEWS = {f"rot_{angle:03d}_degree.png" for angle in range(0, 360, 15)}

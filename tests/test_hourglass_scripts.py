@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.common.test_vis_html import contents
 
 from common.errors import InputError
 from common.files.mat import load_mat, save_mat
 from common.files.npz import load_npz
-from common.images import pckh
 from common.run import checkpoint
 from methods.hourglass import evaluation, options
-from tests.common import test_image_readers as readers
+from tests.common.draw.test_page import contents
+from tests.common.images import test_readers as readers
 from tests.conftest import ROOT, assert_refused, command, interrupt, metric_rows, run_command
 from tests.steps import forbid_waiting, steps_of
 from tests.tiny_dataset import write_tiny_dataset
@@ -307,7 +306,7 @@ def test_pckh_of_a_file_of_predictions(here, script):
     )
     found = torch.from_numpy(truth).permute(2, 0, 1).clone()
     found[:, 10] += 100  # right wrist
-    pckh.write_predictions("preds.mat", found)
+    save_mat("preds.mat", preds=found.numpy())
     done = script("test_hourglass.py", "--pckh", "preds.mat")
     assert done.status == 0, done.err
     names, scores = (line.split() for line in done.out.splitlines())

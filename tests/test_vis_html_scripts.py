@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.common.test_vis_html import contents, decoded
 
 import models
 from common.run import checkpoint
 from methods.poseaug import options as lifter_options
+from tests.common.draw.test_page import contents, decoded
 from tests.conftest import assert_refused
 from tests.tiny_dataset import write_tiny_dataset
 

@@ -1,5 +1,6 @@
 """The options of `run_baseline.py`, `run_poseaug.py` and `run_evaluate.py`, as published by PoseAug (CVPR 2021)."""
 
+import inspect
 import logging
 from pathlib import Path
 from typing import Any
@@ -8,17 +9,12 @@ from common.draw import page
 from common.h36m import TEST_LIST, TRAIN_LIST
 from common.run.options import Parser, Table, bool_string, number
 from common.run.script import world
+from models import lifters
 
 log = logging.getLogger(__name__)
 
-# Which of the options below each lifter's constructor takes.
-SIZES = {
-    "gcn": ("dropout", "stages"),
-    "mlp": ("dropout", "stages"),
-    "stgcn": ("dropout",),
-    "videopose": ("dropout", "stages", "architecture", "causal"),
-}
-LIFTERS = tuple(SIZES)
+LIFTERS = tuple(sorted(name for name, lifter in lifters.LIFTERS.items() if lifter.sees == "place"))
+SIZES = ("dropout", "stages", "architecture", "causal")  # options that a lifter's constructor may take
 
 
 def _pretrain(text: str) -> bool | str:
@@ -74,7 +70,7 @@ BASELINE = (
 )  # fmt: skip
 BASELINE_ALONE = (
     ("--flip_train", bool, False, "mirror every other pose at random"),
-    ("--action-wise", bool_string, True, "also print the errors by action at the end", "BOOL"),
+    ("--action-wise", bool_string, True, "print the errors by action at the end, too", "BOOL"),
 )  # fmt: skip
 POSEAUG = (
     ("--pretrain", _pretrain, True,
@@ -177,7 +173,8 @@ def check_lifter(parser: Parser, args: Any) -> None:
 
 def lifter_sizes(args: Any) -> dict[str, Any]:
     """The constructor's arguments of the lifter that the options ask for."""
-    sizes = {name: getattr(args, name) for name in SIZES[args.posenet_name]}
+    taken = inspect.signature(lifters.LIFTERS[args.posenet_name].network).parameters
+    sizes = {name: getattr(args, name) for name in SIZES if name in taken}
     return {name: value or None if name == "architecture" else value for name, value in sizes.items()}
 
 

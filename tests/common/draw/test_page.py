@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from common.draw import page as vis_html
-from common.draw.scene import ELEVATION, camera_azimuth, to_z_up, turntable
+from common.draw.scene import FROM_ABOVE, camera_azimuth, to_z_up, turntable
 from common.errors import InputError
 from common.skeleton import COCO_17, H36M_17
 from tests import browser
@@ -205,7 +205,7 @@ def test_it_draws_what_the_turntable_sees(page, tmp_path):
         placed = pose - pose[:, :1]
         placed = placed[100] - (0, 0, placed[..., 2].min())
         distance = 5 * max(floor["radius"], floor["height"])
-        expected, _ = turntable(placed - (0, 0, floor["height"] / 2), azimuth, ELEVATION, distance)
+        expected, _ = turntable(placed - (0, 0, floor["height"] / 2), azimuth, FROM_ABOVE, distance)
         found = joints(page, 2) * (1, -1)
         expected, found = expected - expected.mean(0), found - found.mean(0)
         scale = (expected * found).sum() / (expected**2).sum()

@@ -1,4 +1,4 @@
-"""What `demo.py` does with a file of 2D keypoints around lifting them: read, report, stand upright, write."""
+"""Lifted videos: their 2D keypoints read and reported on, their poses stood upright and written, for `demo.py`."""
 
 import argparse
 import logging
@@ -13,7 +13,7 @@ from common.errors import InputError
 from common.run.options import number
 from common.skeleton import H36M_17
 from common.video import report, upright
-from common.video.following_options import FOLLOWING
+from common.video.follow import FOLLOWING
 from common.video.formats import RawKeypoints
 from common.video.frames import Pictures
 from common.video.read import FPS, KeypointFile, image_size, read_keypoints
