@@ -22,6 +22,7 @@ unless --vis-html asks for a page.
 """
 
 import logging
+import sys
 from argparse import Namespace
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ from common.errors import InputError
 from common.files.npz import save_npz
 from common.images.decode import REFINEMENTS
 from common.run import checkpoint  # fmt: skip
+from common.run.gpus import gpu_numbers, start_on_gpus
 from common.run.options import Parser, number
 from common.run.run import Run, start  # fmt: skip
 from common.run.script import run_script  # fmt: skip
@@ -43,7 +45,7 @@ from common.video.frames import Pictures
 from common.video.read import LAYOUT_NAMES, KeypointFile
 from methods import lifters, video_lifting  # fmt: skip
 from methods.hourglass import checkpoint as hourglass_checkpoint
-from methods.hourglass import evaluation, options, pictures  # fmt: skip
+from methods.hourglass import evaluation, pictures  # fmt: skip
 
 OPTIONS = (
     ("--input", Path, None, "picture, video or folder of frames; none: blank paper", "IMAGE"),
@@ -176,9 +178,9 @@ def from_images(parser: Parser, args: Namespace) -> None:
         parser.error("hourglass takes --demo IMAGE_OR_FOLDER and --load_model FILE")
     if args.gpus.strip() == "-1":
         args.device = "cpu"
-    if len(options.gpu_numbers(args.gpus)) > 1:
+    if len(gpu_numbers(args.gpus)) > 1:
         parser.error(f"--gpus {args.gpus}: the demo takes one, or -1 for the CPU")
-    run = options.start_on_gpus(args)
+    run = start_on_gpus(args, sys.argv)
     files = pictures.image_files(source)
     finder, has_depths = load_finder(args, run)
     if not has_depths:
@@ -197,10 +199,10 @@ def from_images(parser: Parser, args: Namespace) -> None:
 
 def load_finder(args: Namespace, run: Run) -> tuple[find.Finder, bool]:
     """The image network of --load_model, and whether it has depths."""
-    path = options.find_weights(args.load_model)
+    path = hourglass_checkpoint.find_weights(args.load_model)
     saved = hourglass_checkpoint.load(path)
     model = models.create(saved.name, **saved.sizes)
-    hourglass_checkpoint.load_weights(model, saved.state, path)
+    hourglass_checkpoint.load_any_stage(model, saved.state, path)
     model = model.to(run.device, memory_format=evaluation.memory_format(run.device)).eval()
     predict = evaluation.network(model, run, hourglass_checkpoint.arch_of(saved))
     trained = checkpoint.saved_options(saved.file)

@@ -19,8 +19,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-import models
-import test_hourglass
 from benchmarks.train_step import Stopwatch
 from common import metrics
 from common.datasets.h36m_layout import ites_keypoints, load_pose_set
@@ -33,12 +31,13 @@ from common.screen import screen_inputs
 from common.skeleton import H36M_16, H36M_17, Skeleton, convert
 from common.synthetic.dataset import ensure_named
 from methods import lifters
-from methods.encoder_decoder import checkpoint as encoder_decoder_checkpoint
-from methods.encoder_decoder import data as shared
-from methods.encoder_decoder import options as encoder_decoder_options
-from methods.encoder_decoder import scores as scoring
+from methods.encoder_decoder import checkpoint as views_checkpoint
+from methods.encoder_decoder import data as views_data
+from methods.encoder_decoder import options as views_options
+from methods.encoder_decoder import scores as views_scores
 from methods.hourglass import checkpoint as hourglass_checkpoint
 from methods.hourglass import evaluation, options
+from methods.hourglass import scoring as hourglass_scoring
 from methods.lifters import POSEAUG, SavedLifter
 from methods.poseaug import evaluation as poseaug
 from models.encoder_decoder.predict import pose_predictor
@@ -190,7 +189,7 @@ def score_hourglass(path: Path, words: Sequence[str], run: Run) -> tuple[dict[st
     args.arch = hourglass_checkpoint.arch_of(saved)
     options.settle(parser, args)
     crops = evaluation.load_crops(args, run, train=False)
-    model = test_hourglass.load_network(args, saved, path, crops.sets[0].layout)
+    model = hourglass_scoring.load_network(args, saved, path, crops.sets[0].layout)
     model = model.to(run.device, memory_format=evaluation.memory_format(run.device)).eval()
     predict = evaluation.network(model, run, args.arch)
     loader = evaluation_loader(crops, run, args.batch_size, args.num_workers)
@@ -203,21 +202,16 @@ def score_hourglass(path: Path, words: Sequence[str], run: Run) -> tuple[dict[st
 
 def score_encoder_decoder(path: Path, words: Sequence[str], run: Run) -> tuple[dict[str, dict], Cost, int]:
     """The same of encoder and pose head, as test_encoder_decoder.py; `words`: of `compare_plan.views_data`."""
-    args = encoder_decoder_options.testing_parser("").parse_args(["--ckpt", str(path), *words])
-    found = encoder_decoder_checkpoint.load(path)
-    args.input_dimension = found.sizes["resolution"]
-    model = models.create("encoder_decoder", **found.sizes)
-    checkpoint.load_weights(model, found.state, path)
+    args = views_options.testing_parser("").parse_args(["--ckpt", str(path), *words])
+    model, _ = views_checkpoint.load_network(path, args)
     model = run.prepare(model).eval()
-    test = shared.load_test(shared.find_folder(args, run), args, run, NORMALISED_POSE)
-    points = scoring.geometry_table(
-        lambda images: model.encode(images).geometry, test, test.rows(), run, args.batch_size
-    )
+    test = views_data.load_test(views_data.find_folder(args, run), args, run, NORMALISED_POSE)
+    points = views_scores.geometry_table(model, test, test.rows(), run, args.batch_size)
     rows = torch.from_numpy(test.rows()).to(run.device)
     with torch.no_grad():
         pose = pose_predictor(model, points, test.labels)(rows).float()
     target = test.labels.pose[rows].unflatten(-1, (-1, 3))
-    unit = scoring.millimetres(target) / 1000
+    unit = views_scores.millimetres(target) / 1000
     images = normalise(test.images[rows[: BATCH["encoder_decoder"]].cpu()][0].to(run.device))
     speed = cost(model, lambda images: model.pose(model.encode(images).geometry), images, run)
     pose, target = (convert(unit * part, H36M_17, H36M_16) for part in (pose, target))

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +14,7 @@ from common.errors import InputError
 from common.files.mat import load_mat, save_mat
 from common.files.npz import load_npz
 from common.run import checkpoint
-from methods.hourglass import evaluation, options
+from methods.hourglass import evaluation, options, scoring
 from tests.common.draw.test_page import contents
 from tests.common.images import test_readers as readers
 from tests.conftest import ROOT, assert_refused, command, interrupt, metric_rows, run_command
@@ -353,11 +352,10 @@ def test_bad_networks_to_test(trained, script):
 
 
 def test_depths_of_a_stacked_hourglass_are_for_one_size():
-    take_size = runpy.run_path(str(ROOT / "test_hourglass.py"))["take_size"]
     saved = SimpleNamespace(sizes={"depth": True, "size": 256}, file={})  # as the released ones: without options
     args = SimpleNamespace(input_h=-1, input_w=-1, output_h=-1, output_w=-1)
-    take_size(args, saved)
+    scoring.take_size(args, saved)
     assert (args.input_h, args.input_w) == (256, 256)
     args.input_w = 128
     with pytest.raises(InputError, match="--input_w 128: this network takes images of 256 x 256"):
-        take_size(args, saved)
+        scoring.take_size(args, saved)

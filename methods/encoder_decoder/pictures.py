@@ -191,8 +191,7 @@ class Viewer(NamedTuple):
 def make_viewer(figure: Figure, count: int, look: Callable[[int, float], tuple[np.ndarray, Turned]]) -> Viewer:
     """Input, synthesised view, predicted and true skeleton, a slider for the yaw and the button "Next image".
 
-    The rotation stays when the image changes (Q: the published viewer forgets it); after the last image comes the
-    first.
+    The rotation stays when the image changes, which the published viewer forgets; after the last image comes the first.
 
     Args:
         figure: an empty one, 10 x 3.75 inches.

@@ -1,16 +1,11 @@
-"""Options of `train_hourglass.py` and `test_hourglass.py`: the published ones with their defaults, and ours;
-starting on chosen GPUs; finding the file of `--load_model`.
+"""Options of `train_hourglass.py` and `test_hourglass.py`: the published ones with their defaults, and ours.
 
 Zhou et al., "Towards 3D Human Pose Estimation in the Wild: a Weakly-supervised Approach", ICCV 2017, and the authors'
 later code, whose names and defaults these are. An option that did nothing there works here, or is refused.
 """
 
-import os
-import sys
 from argparse import Namespace
 from pathlib import Path
-
-import torch
 
 from common.draw import page
 from common.errors import InputError
@@ -18,8 +13,6 @@ from common.h36m import TEST_LIST, TRAIN_LIST
 from common.images.decode import REFINEMENTS
 from common.images.people import CropOptions
 from common.run.options import Parser, number
-from common.run.run import Run, start
-from common.run.script import resume_command, world
 from methods.hourglass.checkpoint import parse_arch
 
 DATASETS = ("mpii", "coco", "fusion_3d", "synthetic")
@@ -202,7 +195,7 @@ def _check_losses(parser: Parser, args: Namespace) -> None:
             parser.error(f"--{name} {getattr(args, name):g} needs depths: --task human3d")
     if args.task == "human2d" and args.metric in ("mpjpe", "p_mpjpe"):
         parser.error(f"--metric {args.metric} needs depths: --task human3d")
-    if args.weight_3d and not args.ratio_3d and not args.test:
+    if args.weight_3d and not args.ratio_3d:
         parser.error(f"--weight_3d {args.weight_3d:g} has nothing to weigh: --ratio_3d 0 leaves no 3D images (use 1)")
 
 
@@ -224,65 +217,3 @@ def crop_options(args: Namespace, train: bool) -> CropOptions:
     augmentation = {name: getattr(args, name) for name in ("scale", "rotate", "flip")} if train else {}
     sizes = (args.input_h, args.input_w), (args.output_h, args.output_w)
     return CropOptions(*sizes, fit_short_side=args.fit_short_side, **augmentation)
-
-
-# ------------------------------------------------------------ starting
-
-
-def start_on_gpus(args: Namespace) -> Run:
-    """`start` on the GPUs of `--gpus`; of several, the script begins again with a process on each."""
-    names = gpu_numbers(args.gpus)
-    processes = world()[2]
-    if names and args.device != "cpu":
-        visible = [word for word in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if word]
-        count = torch.cuda.device_count()  # unlike is_available it leaves CUDA_VISIBLE_DEVICES to be set
-        if max(names) >= count:
-            found = f"GPUs 0 to {count - 1}" if count else "no GPU"
-            raise InputError(f"--gpus {args.gpus}: this machine has {found}; --gpus -1 takes the CPU")
-        if processes > 1 or len(names) == 1:
-            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(visible[n] if visible else str(n) for n in names)
-    if len(names) > 1 and processes == 1:
-        _begin_again(len(names))
-    run = start(args)
-    if getattr(args, "disable_cudnn", False):
-        torch.backends.cudnn.enabled = False
-    return run
-
-
-def gpu_numbers(text: str) -> tuple[int, ...]:
-    """`--gpus` as numbers; none for "-1" and for nothing."""
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    if words == ["-1"]:
-        return ()
-    if not all(word.isdecimal() for word in words) or len(set(words)) != len(words):
-        raise InputError(f"--gpus {text!r}: expected GPUs' numbers joined by commas, as in 0,1, or -1 for the CPU")
-    return tuple(map(int, words))
-
-
-def _begin_again(processes: int) -> None:
-    """Become torchrun of this command line."""
-    sys.stdout.flush()
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    os.execv(sys.executable, [sys.executable, *launcher, *sys.argv])
-
-
-# ------------------------------------------------------------ files
-
-
-def find_weights(name: str, exp_dir: Path = Path("exp")) -> Path:
-    """The file of `--load_model`. The published commands run in a folder beside exp/ and models/: `../` may be too
-    much here, and what is not among the released models/NAME.pth may be the run exp_dir/NAME.
-    """
-    path = Path(name)
-    inner = Path(*path.parts[1:]) if path.parts[:1] == ("..",) else path
-    candidates = [path, inner, exp_dir / path.stem / "model_last.pth"]
-    return next((file for file in candidates[: 3 if inner.parts[:1] == ("models",) else 2] if file.is_file()), path)
-
-
-def resume_line(folder: Path) -> str:
-    """The command line that goes on with a run."""
-    bare = [i for i, word in enumerate(sys.argv) if word == "--resume" and sys.argv[i + 1 : i + 2] != []]
-    for i in reversed(bare):
-        if sys.argv[i + 1].startswith("-"):  # no file follows: it would take the next option's name along
-            del sys.argv[i]
-    return resume_command(folder)
