@@ -47,61 +47,40 @@ from methods import lifters, video_lifting  # fmt: skip
 from methods.hourglass import checkpoint as hourglass_checkpoint
 from methods.hourglass import evaluation, pictures  # fmt: skip
 
-# Published options of the Caffe network that found the 2D pose.
-CAFFE = {
-    "proto2d": "Caffe's network description",
-    "model2d": "Caffe's weights",
-    "dataset": "Caffe's joints, COCO or MPI",
-}
+OPTIONS = (
+    ("--input", Path, None, "picture, video or folder of frames; none: blank paper", "IMAGE"),
+    ("--method", ("hourglass", *lifters.METHODS), None,
+     "how the pose is found; default: hourglass with --demo, else the lifter that the checkpoint holds"),
+    ("--demo", Path, None, "hourglass: an image or a folder of images", "IMAGE"),
+    ("--load_model", str, "",
+     "of train_hourglass.py or released: for hourglass, or the 2D model in front of a lifter", "FILE"),
+    ("--box", find.parse_box, None, "2D model: all that the person walks through, pixels; default: all", "X,Y,W,H"),
+    ("--gpus", str, "", "hourglass: 0: that GPU, -1: the CPU", "N"),
+    ("--refine", REFINEMENTS, "taylor", "hourglass: where on the map a joint is"),
+    ("--ckpt", Path, None, "trained lifter: our own or released", "FILE"),
+    ("--keypoints", Path, None, "2D pose: .json, .npz, .npy, or a folder of JSON", "FILE"),
+    ("--layout", str, None, f"joints of the 2D pose: {', '.join(LAYOUT_NAMES)} (else found)", "NAME"),
+    ("--thr", number(float, 0), 0.1, "a joint of less confidence is missing; Detectron's are low: 0.02"),
+    ("--frame", number(int, 0), 0, "of a sequence, the one shown from all sides"),
+    ("--fps", number(float, 0.1), None, "frames per second; default: as the file says, else 25"),
+    ("--output", Path, "demo_out", "where the pictures go", "DIR"),
+)  # fmt: skip
+# Of the published demo's 2D model: the input's size, which keypoints do not need; Caffe's network, weights and joints.
+INPUT_SIZE = (("--width", number(int, 1), 368, "pixels"), ("--height", number(int, 1), 368, "pixels"))
+CAFFE = (("--proto2d", str, None, "network"), ("--model2d", str, None, "weights"), ("--dataset", str, None, "joints"))
+NO_CAFFE = (
+    "there is no Caffe here; give the file of another 2D model as --keypoints FILE, or a network of this framework as "
+    "--load_model FILE"
+)
 
 
 def options_parser() -> Parser:
     parser = Parser(__doc__)
-    parser.add_argument(
-        "--input", type=Path, metavar="IMAGE", help="picture, video or folder of frames; none: blank paper"
-    )
-    parser.add_argument(
-        "--method",
-        choices=("hourglass", *lifters.METHODS),
-        help="how the pose is found; default: hourglass with --demo, else the lifter that the checkpoint holds",
-    )
-    parser.add_argument("--demo", type=Path, metavar="IMAGE", help="hourglass: an image or a folder of images")
-    parser.add_argument(
-        "--load_model", default="", metavar="FILE",
-        help="of train_hourglass.py or released: for hourglass, or the 2D model in front of a lifter",
-    )  # fmt: skip
-    parser.add_argument(
-        "--box",
-        type=find.parse_box,
-        metavar="X,Y,W,H",
-        help="2D model: all that the person walks through, pixels; default: all",
-    )
-    parser.add_argument("--gpus", default="", metavar="N", help="hourglass: 0: that GPU, -1: the CPU")
-    parser.add_argument(
-        "--refine", choices=REFINEMENTS, default="taylor", help="hourglass: where on the map a joint is"
-    )
-    parser.add_argument("--ckpt", type=Path, metavar="FILE", help="trained lifter: our own or released")
-    parser.add_argument(
-        "--keypoints", type=Path, metavar="FILE", help="2D pose: .json, .npz, .npy, or a folder of JSON"
-    )
-    parser.add_argument(
-        "--layout", metavar="NAME", help=f"joints of the 2D pose: {', '.join(LAYOUT_NAMES)} (else found)"
-    )
-    parser.add_argument(
-        "--thr",
-        type=number(float, 0),
-        default=0.1,
-        help="a joint of less confidence is missing; Detectron's are low: 0.02",
-    )
-    parser.add_argument("--frame", type=number(int, 0), default=0, help="of a sequence, the one shown from all sides")
-    parser.add_argument("--fps", type=number(float, 0.1), help="frames per second; default: as the file says, else 25")
-    parser.add_argument("--output", type=Path, default=Path("demo_out"), metavar="DIR", help="where the pictures go")
-    parser.add_argument("--width", type=number(int, 1), default=368, help="of a 2D model's input; keypoints need none")
-    parser.add_argument("--height", type=number(int, 1), default=368, help="of a 2D model's input; keypoints need none")
-    for name, text in CAFFE.items():
-        parser.add_argument(f"--{name}", metavar="TEXT", help=f"{text}: refused, see --keypoints")
-    video_lifting.add_options(parser)
-    parser.add_run_options()
+    parser.add_table("Input and method", OPTIONS)
+    parser.add_table("Keypoints of a video", video_lifting.OPTIONS)
+    parser.add_run_options(training=False, draws=False)
+    parser.accept(INPUT_SIZE)
+    parser.refuse(NO_CAFFE, CAFFE)
     return parser
 
 
@@ -157,15 +136,9 @@ def lift(
 
 
 def check_options(parser: Parser, args: Namespace) -> None:
-    """Refuse Caffe's networks, and 2D poses from nowhere or from two sides."""
+    """Refuse 2D poses from nowhere or from two sides."""
     if args.ckpt is None:
         parser.error("which lifter? give --ckpt FILE; of images: --demo IMAGE --load_model FILE")
-    caffe = [f"--{name}" for name in CAFFE if getattr(args, name) is not None]
-    if caffe:
-        parser.error(
-            f"{', '.join(caffe)}: there is no Caffe here; give the file of another 2D model as --keypoints FILE, or a "
-            "network of this framework as --load_model FILE"
-        )
     if args.keypoints and args.load_model:
         parser.error("both --keypoints and --load_model give 2D poses: leave one out")
     if args.keypoints is None and not (args.load_model and args.input):

@@ -27,6 +27,12 @@ from methods import lifters
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 POSES = (5, 64)  # batches of the check; neither is the size that the graph was traced with
 TOLERANCE = 1e-4  # of the largest coordinate
+OPTIONS = (
+    ("-c --ckpt", Path, None, "checkpoint of a lifter", "FILE", {"required": True}),
+    ("--method", lifters.METHODS, None, "default: as the file says"),
+    ("--causal", bool, None, "videopose was trained with --causal"),
+    ("--output", Path, None, "default: beside the checkpoint, .onnx", "FILE"),
+)  # fmt: skip
 
 
 class Lifter(nn.Module):
@@ -44,10 +50,7 @@ class Lifter(nn.Module):
 
 def main() -> None:
     parser = Parser(__doc__)
-    parser.add_argument("-c", "--ckpt", type=Path, required=True, metavar="FILE", help="checkpoint of a lifter")
-    parser.add_argument("--method", choices=lifters.METHODS, help="default: as the file says")
-    parser.add_argument("--causal", action="store_true", default=None, help="videopose was trained with --causal")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="default: beside the checkpoint, .onnx")
+    parser.add_table("Export", OPTIONS)
     args = parser.parse_args()
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:

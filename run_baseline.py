@@ -23,16 +23,15 @@ from common.run.losses import LossBuffer
 from common.run.run import start
 from common.run.script import resume_command, run_script
 from common.skeleton import H36M_16, mirror
-from methods.poseaug import evaluation, run_folder
-from methods.poseaug import options as lifter_options
+from methods.poseaug import evaluation, options, run_folder
 
 COLUMNS = ("epoch", "lr", "loss_train", "error_h36m_p1", "error_h36m_p2", "error_3dhp_p1", "error_3dhp_p2")
 
 
 def main() -> None:
-    parser = lifter_options.baseline_parser(__doc__)
+    parser = options.baseline_parser(__doc__)
     args = parser.parse_args()
-    lifter_options.check_options(parser, args)
+    options.check_options(parser, args)
     run = start(args)
     train = evaluation.load_split(args, args.subjects_train, run.device)
     test = evaluation.load_split(args, args.subjects_test, run.device)
@@ -41,7 +40,7 @@ def main() -> None:
     folder = run_folder.run_folder(args, run_folder.time_of_day(iso=False))
     run.settle_resume(args, folder / "last.pth.tar")
 
-    model = models.create(args.posenet_name, **lifter_options.lifter_sizes(args))
+    model = models.create(args.posenet_name, **options.lifter_sizes(args))
     pretrained = None if args.resume else run_folder.find_pretrained(args)
     if pretrained:
         run_folder.load_lifter(model, pretrained, torch.device("cpu"))

@@ -13,17 +13,14 @@ results.json and the pictures beside the file, or into --output.
 
 import math
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from common.draw import page
 from common.draw.tables import write_json
 from common.errors import InputError
 from common.multiview.labels import NORMALISED_POSE, denormalise, normalise
 from common.run.checkpoint import options_json
-from common.run.options import Parser, number
 from common.run.run import Run, start
 from common.run.script import run_script
 from methods.encoder_decoder import checkpoint, data, few_labels, options, pictures, scores
@@ -31,31 +28,8 @@ from models.encoder_decoder import losses
 from models.encoder_decoder.predict import other_views, pose_predictor, turned
 
 
-def build_parser() -> Parser:
-    """Ours; the data's are those of the training."""
-    parser = Parser(__doc__)
-    options.add_data_options(parser, cameras=0, subject_batches=False)
-    parser.set_defaults(input_dimension=None)
-    testing = parser.add_argument_group("Testing")
-    testing.add_argument("-c", "--ckpt", type=Path, required=True, metavar="FILE", help="trained network")
-    testing.add_argument("--output", type=Path, default=None, metavar="DIR", help="default: a folder beside the file")
-    testing.add_argument("--viewer", action="store_true", help="open the viewer, which needs a display")
-    testing.add_argument("--gif", action="store_true", help="write the sweep of the yaw")
-    testing.add_argument("--image", type=number(int, 0), default=0, metavar="N", help="which held-out image to turn")
-    testing.add_argument("--angles", type=number(int, 8), default=36, metavar="N", help="views of the sweep")
-    page.add_option(testing)
-    labels = parser.add_argument_group("Few labels")
-    labels.add_argument(
-        "--label_fraction", default="", metavar="LIST", help="parts of the training labels, 0 to 1, with commas between"
-    )
-    labels.add_argument("--label_steps", type=number(int, 1), default=1000, help="training steps for each")
-    labels.add_argument("--learning_rate", "--lr", dest="learning_rate", type=number(float, 0), default=0.001)
-    parser.add_run_options()
-    return parser
-
-
 def main() -> None:
-    args = build_parser().parse_args()
+    args = options.testing_parser(__doc__).parse_args()
     run = start(args)
     fractions = few_labels.fractions(args.label_fraction)
     model, saved = checkpoint.load_network(args.ckpt, args)

@@ -10,20 +10,13 @@ what decoding between pixels gains. Writes preds.npz, preds.mat, results.json an
 """
 
 import sys
-from pathlib import Path
 
-from common.draw import page
 from common.run.script import run_script
 from methods.hourglass import options, scoring
 
 
 def main() -> None:
-    parser = options.parser(__doc__)
-    parser.add_argument("--pckh", type=Path, metavar="FILE", help="only score this preds.mat on MPII's validation set")
-    parser.add_argument(
-        "--pckh_truth", type=Path, metavar="FILE", help="default: mpii/detections_our_format.mat in --data_dir"
-    )
-    page.add_option(parser)
+    parser = options.testing_parser(__doc__)
     args = parser.parse_args()
     if args.pckh:
         print(scoring.pckh_of_file(args.pckh, args.pckh_truth or scoring.truth_file(args)))

@@ -23,7 +23,6 @@ from common.multiview.batches import load_batches
 from common.multiview.labels import NORMALISED_POSE, denormalise, normalise
 from common.run.log import RunLog
 from common.run.losses import LossBuffer
-from common.run.options import Parser, bool_string, number
 from common.run.run import Run, start
 from common.run.script import run_script
 from common.run.state import Progress
@@ -35,37 +34,8 @@ from models.encoder_decoder.predict import other_views
 TERMS = ("loss", "rgb", "gradient", "imagenet", "pose")
 
 
-def build_parser() -> Parser:
-    """The published options and ours."""
-    parser = Parser(__doc__)
-    options.add_data_options(parser)
-    options.add_network_options(parser)
-    group = parser.add_argument_group("Losses")
-    group.add_argument(
-        "--mae", "--MAE", dest="mae", type=bool_string, default=True, metavar="BOOL", help="absolute, else squared"
-    )
-    group.add_argument("--loss_weight_rgb", type=number(float, 0), default=1, help="of the pixels")
-    group.add_argument("--loss_weight_gradient", type=number(float, 0), default=0, help="of their derivatives")
-    group.add_argument("--loss_weight_imagenet", type=number(float, 0), default=2, help="of ResNet-18's features")
-    group.add_argument("--loss_weight_3d", type=number(float, 0), default=0, help="of the pose, which needs labels")
-    group.add_argument(
-        "--do_maxpooling", type=bool_string, default=True, metavar="BOOL", help="pool in the feature network, too"
-    )
-    group.add_argument(
-        "--imagenet_weights", default="download", metavar="FILE",
-        help="of the feature network: resnet18-f37072fd.pth, download, or none: without that term",
-    )  # fmt: skip
-    group.add_argument(
-        "--encoder_weights", default="download", metavar="FILE",
-        help="the ResNet encoder starts from: resnet50-0676ba61.pth, download, or none: all of it is trained",
-    )  # fmt: skip
-    options.add_training_options(parser, dropout=0.3, shuffle=True, folder="checkpoint/encoder_decoder")
-    parser.add_run_options()
-    return parser
-
-
 def main() -> None:
-    args = build_parser().parse_args()
+    args = options.synthesis_parser(__doc__).parse_args()
     run = start(args)
     run.settle_resume(args, args.checkpoint / "last.pth")
     folder = data.find_folder(args, run)

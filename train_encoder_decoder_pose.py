@@ -11,7 +11,6 @@ examples/*.png and TensorBoard events into the folder of --checkpoint. Then: tes
 """
 
 import time
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -21,7 +20,6 @@ from common.multiview.batches import load_batches
 from common.multiview.labels import NORMALISED_POSE, denormalise, normalise
 from common.run.log import RunLog
 from common.run.losses import LossBuffer
-from common.run.options import Parser
 from common.run.run import Run, start
 from common.run.script import run_script
 from common.run.state import Progress
@@ -33,27 +31,8 @@ from models.encoder_decoder.predict import other_views, pose_predictor
 EXAMPLES = 4
 
 
-def build_parser() -> Parser:
-    """The published options and ours."""
-    parser = Parser(__doc__)
-    options.add_data_options(parser, cameras=0, subject_batches=False)
-    parser.set_defaults(input_dimension=None)
-    group = parser.add_argument_group("Network")
-    group.add_argument(
-        "--pretrained", type=Path, default=Path("checkpoint/encoder_decoder/best-model.pth"), metavar="FILE",
-        help="file of train_encoder_decoder.py, or a released one (network_best_val_t1.pth)",
-    )  # fmt: skip
-    group.add_argument(
-        "--train_scale_normalized", choices=("mean_std",), default="mean_std",
-        help="of the poses; accepted as published, nothing to choose",
-    )  # fmt: skip
-    options.add_training_options(parser, dropout=0.0, shuffle=False, folder="checkpoint/encoder_decoder_pose")
-    parser.add_run_options()
-    return parser
-
-
 def main() -> None:
-    args = build_parser().parse_args()
+    args = options.pose_parser(__doc__).parse_args()
     run = start(args)
     run.settle_resume(args, args.checkpoint / "last.pth")
     model, found = checkpoint.load_network(args.pretrained, args, dropout=args.latent_dropout)

@@ -43,13 +43,13 @@ TERMS = ("loss", "heatmap", "depth", "bones", "acc")
 
 
 def main() -> None:
-    parser = options.parser(__doc__)
+    parser = options.training_parser(__doc__)
     args = parser.parse_args()
     if args.test:
         for line in scoring.score(parser, args, sys.argv):
             print(line, flush=True)
         return
-    options.settle(parser, args)
+    options.settle_training(parser, args)
     run = start_on_gpus(args, sys.argv)
     folder = args.exp_dir / args.exp_id
     run.settle_resume(args, folder / "model_last.pth")

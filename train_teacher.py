@@ -27,9 +27,7 @@ ALIGNED_EPOCHS = 15  # the cycle loss moves the root to the origin in these firs
 
 
 def main() -> None:
-    parser = options.parser(__doc__)
-    args = parser.parse_args()
-    options.check_options(parser, args, training=True)
+    args = options.teacher_parser(__doc__).parse_args()
     run = start(args)
     run.settle_resume(args, args.checkpoint / "last.bin")
     train = protocol.load(args, args.subjects_train, run.device, training=True)

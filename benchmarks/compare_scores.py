@@ -25,7 +25,6 @@ from common.images.loader import evaluation_loader
 from common.multiview.labels import NORMALISED_POSE, normalise
 from common.pose_set import PoseSet, screen_keypoints
 from common.run import checkpoint
-from common.run.options import Parser
 from common.run.run import Run
 from common.skeleton import H36M_16, H36M_17, Skeleton, convert
 from common.synthetic.dataset import ensure_named
@@ -184,8 +183,8 @@ def score_hourglass(path: Path, words: Sequence[str], run: Run) -> tuple[dict[st
 
     As test_hourglass.py: the mean with the mirrored image, poses at the average size of a body.
     """
-    parser = options.parser("")
-    args = parser.parse_args(["--task", "human3d", "--num_workers", "0", "--test", *words, "--load_model", str(path)])
+    parser = options.testing_parser("")
+    args = parser.parse_args(["--task", "human3d", "--num_workers", "0", *words, "--load_model", str(path)])
     saved = hourglass_checkpoint.load(path)
     args.arch = hourglass_checkpoint.arch_of(saved)
     options.settle(parser, args)
@@ -203,11 +202,7 @@ def score_hourglass(path: Path, words: Sequence[str], run: Run) -> tuple[dict[st
 
 def score_encoder_decoder(path: Path, words: Sequence[str], run: Run) -> tuple[dict[str, dict], Cost, int]:
     """The same of encoder and pose head, as test_encoder_decoder.py; `words`: of `compare_plan.views_data`."""
-    parser = Parser()
-    views_options.add_data_options(parser, cameras=0, subject_batches=False)
-    parser.set_defaults(input_dimension=None)
-    parser.add_run_options()
-    args = parser.parse_args(words)
+    args = views_options.testing_parser("").parse_args(["--ckpt", str(path), *words])
     model, _ = views_checkpoint.load_network(path, args)
     model = run.prepare(model).eval()
     test = views_data.load_test(views_data.find_folder(args, run), args, run, NORMALISED_POSE)

@@ -257,9 +257,9 @@ def test_demo_takes_any_image_and_names_what_is_none(trained, script, caplog):
 
 
 def test_published_options_and_defaults():
-    parser = options.parser("")
+    parser = options.training_parser("")
     args = parser.parse_args([])
-    options.settle(parser, args)
+    options.settle_training(parser, args)
     published = {
         "exp_id": "default", "num_workers": 4, "debug": 0, "task": "human2d", "ratio_3d": 0, "weight_3d": 0,
         "weight_var": 0, "metric": "acc", "load_model": "", "scale": 0.25, "rotate": 30, "flip": 0.5, "dataset": "mpii",
@@ -269,12 +269,12 @@ def test_published_options_and_defaults():
     assert {name: getattr(args, name) for name in published} == published
     for stage, epochs in ((STAGE_1, 140), (STAGE_2, 60), (STAGE_3, 10)):
         args = parser.parse_args(stage)
-        options.settle(parser, args)
+        options.settle_training(parser, args)
         assert args.num_epochs == epochs
     args = parser.parse_args(STAGE_2)
     assert [options.learning_rate(args, epoch) for epoch in (0, 44, 45)] == pytest.approx([1e-3, 1e-3, 1e-4])
     coco = parser.parse_args(["--dataset", "coco"])
-    options.settle(parser, coco)
+    options.settle_training(parser, coco)
     assert (coco.input_h, coco.input_w, coco.output_h, coco.output_w, coco.scale, coco.rotate) == (
         256, 192, 64, 48, 0.3, 40,
     )  # fmt: skip
@@ -282,9 +282,9 @@ def test_published_options_and_defaults():
 
 def test_files_of_options_are_three_stages():
     for stage in (1, 2, 3):
-        parser = options.parser("")
+        parser = options.training_parser("")
         args = parser.parse_args(["--config", str(ROOT / f"configs/hourglass_synthetic_{stage}.yaml")])
-        options.settle(parser, args)
+        options.settle_training(parser, args)
         assert args.exp_id.endswith(str(stage)) and args.output_w == 32
         assert (bool(args.load_model), args.weight_3d > 0, args.weight_var > 0) == (stage > 1, stage > 1, stage > 2)
 

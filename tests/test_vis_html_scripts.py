@@ -71,7 +71,7 @@ def test_evaluate(here, script, lifter, architecture):
 
 def save_lifter(options) -> None:
     """An untrained lifter of the options."""
-    args = lifter_options.parser("", training=False).parse_args(list(map(str, options)))
+    args = lifter_options.evaluation_parser("").parse_args(list(map(str, options)))
     model = models.create(args.posenet_name, **lifter_options.lifter_sizes(args))
     checkpoint.save("net.pth", {"model_pos": model.state_dict()})
 

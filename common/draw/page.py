@@ -41,6 +41,11 @@ PALETTES = {
         "methods": ("#3fd6a4", "#eba0d2", "#f0e442", "#aaa2ff"),
     },
 }  # fmt: skip
+# The scripts' option, a row for `common.run.options.Parser.add_table`.
+VIS_HTML = (
+    "--vis-html", Path, None,
+    "write a page for the browser: the 3D poses of a sequence to turn, play and compare with the truth", "FILE",
+)  # fmt: skip
 
 
 class Lazy(Sequence):
@@ -54,14 +59,6 @@ class Lazy(Sequence):
 
     def __getitem__(self, index: int) -> Any:
         return self.get(index)
-
-
-def add_option(group: Any) -> None:
-    """Add `--vis-html FILE` to a parser or a group of it."""
-    group.add_argument(
-        "--vis-html", type=Path, default=None, metavar="FILE",
-        help="write a page for the browser: the 3D poses of a sequence to turn, play and compare with the truth",
-    )  # fmt: skip
 
 
 def write_recording(

@@ -5,7 +5,7 @@ Pixels, y down, NumPy. T frames, J joints of the detector's layout, 17 of Human3
 
 import logging
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,13 @@ from common.video.layouts import joint_names
 log = logging.getLogger(__name__)
 
 MAX_GAP = 25  # frames: a joint or a person may be away for so long
+FOLLOWING = (
+    ("--person", number(int, 1), 1, "whom to follow; 1: the largest"),
+    ("--max-gap", number(int, 0), MAX_GAP,
+     "longest gap of a joint that is filled in from other frames; longer ones from its neighbours in the body",
+     "FRAMES"),
+    ("--smooth", number(float, 0), 0.0, "sigma of a mean over time; 0: none", "FRAMES"),
+)  # fmt: skip
 FOUND, INTERPOLATED, GUESSED = 0, 1, 2  # a joint: seen, from frames before and after, from its neighbours
 # How far a person may be from where it was, as a share of its size: at once, for each frame of a gap, and at most.
 _REACH, _REACH_PER_FRAME, _MOST_REACH = 0.5, 0.05, 1.0
@@ -41,18 +48,6 @@ class Person(NamedTuple):
 
 
 # ------------------------------------------------------------ following
-
-
-def add_following_options(group: Any) -> None:
-    """Add `--person`, `--max-gap` and `--smooth` to a parser or a group of it."""
-    group.add_argument("--person", type=number(int, 1), default=1, help="whom to follow; 1: the largest")
-    group.add_argument(
-        "--max-gap", type=number(int, 0), default=MAX_GAP, metavar="FRAMES",
-        help="longest gap of a joint that is filled in from other frames; longer ones from its neighbours in the body",
-    )  # fmt: skip
-    group.add_argument(
-        "--smooth", type=number(float, 0), default=0.0, metavar="FRAMES", help="sigma of a mean over time; 0: none"
-    )
 
 
 def follow(frames: list[list[np.ndarray]], max_gap: int = MAX_GAP) -> list[Person]:

@@ -40,7 +40,7 @@ HALVES = {"3D": (0, "subject"), "2D": (1, "sequence"), "test": (2, "subject")}  
 def load_crops(args: Namespace, run: Run, train: bool) -> Crops:
     """The training set, or the one to score on, as `--dataset` says."""
     load = {"mpii": _mpii, "coco": _coco, "fusion_3d": _fusion, "synthetic": _synthetic}[args.dataset]
-    return Crops(load(args, run, train), crop_options(args), train, args.seed)
+    return Crops(load(args, run, train), crop_options(args, train), train, args.seed if train else 0)
 
 
 def _mpii(args: Namespace, run: Run, train: bool) -> list[People]:

@@ -35,12 +35,11 @@ def score(
     first process only.
 
     Args:
-        args: of `options.parser`, before `options.settle`.
+        args: of `options.training_parser` or `testing_parser`, before `options.settle`.
         argv: this process's command line, for `start_on_gpus`.
         pckh_truth: the file of MPII's head sizes, if it is not where it is by default.
         vis_html: where the page for the browser goes.
     """
-    args.test = True
     if not args.load_model:
         parser.error("which network? give --load_model FILE")
     path = checkpoint.find_weights(args.load_model, args.exp_dir)

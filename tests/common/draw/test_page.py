@@ -1,6 +1,5 @@
 """The page for the browser: what the file holds, and, where a Chromium is at hand, how it behaves there."""
 
-import argparse
 import base64
 import io
 import json
@@ -14,6 +13,7 @@ from PIL import Image
 from common.draw import page as vis_html
 from common.draw.scene import FROM_ABOVE, camera_azimuth, to_z_up, turntable
 from common.errors import InputError
+from common.run.options import Parser
 from common.skeleton import COCO_17, H36M_17
 from tests import browser
 from tests.tiny_dataset import tiny_poses
@@ -140,8 +140,8 @@ def test_bad_input_is_refused_in_one_line(tmp_path):
 
 
 def test_the_option():
-    parser = argparse.ArgumentParser()
-    vis_html.add_option(parser.add_argument_group("Testing"))
+    parser = Parser()
+    parser.add_table("Testing", [vis_html.VIS_HTML])
     assert parser.parse_args([]).vis_html is None
     assert parser.parse_args(["--vis-html", "a.html"]).vis_html.name == "a.html"
 
