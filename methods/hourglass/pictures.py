@@ -64,7 +64,7 @@ def _side_by_side(pictures: list[Image.Image]) -> Image.Image:
 
 
 def save_sheet(path: Path, crops: Crops, table: Mapping[str, Tensor], refine: str, count: int = SAMPLES) -> Path:
-    """Predictions (`hourglass.evaluate`) over `count` images of the set, evenly spread, two in a row, as PNG."""
+    """Predictions (`evaluation.evaluate`) over `count` images of the set, evenly spread, two in a row, as PNG."""
     rows = np.unique(np.linspace(0, len(crops) - 1, count).round().astype(int))
     unit = crops.options.input_size[1] / crops.options.map_size[1]  # image pixels
     panels = []
@@ -85,7 +85,7 @@ def save_sheet(path: Path, crops: Crops, table: Mapping[str, Tensor], refine: st
 
 
 def save_test_page(path: Path, crops: Crops, table: Mapping[str, Tensor], points: np.ndarray, about: str) -> Path:
-    """The page for the browser of a scored set (`hourglass.evaluate`): an image a frame, with what was found in 2D and
+    """The page for the browser of a scored set (`evaluation.evaluate`): an image a frame, with what was found in 2D and
     3D and the truth; `points` (N, J, 2): image pixels.
     """
 
