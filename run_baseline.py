@@ -20,41 +20,18 @@ from common.pose_set import windows
 from common.run import checkpoint
 from common.run.log import RunLog
 from common.run.losses import LossBuffer
-from common.run.options import Parser, bool_string, number
 from common.run.run import start
 from common.run.script import resume_command, run_script
 from common.skeleton import H36M_16, mirror
-from methods.poseaug import evaluation, run_folder
-from methods.poseaug import options as lifter_options
+from methods.poseaug import evaluation, options, run_folder
 
 COLUMNS = ("epoch", "lr", "loss_train", "error_h36m_p1", "error_h36m_p2", "error_3dhp_p1", "error_3dhp_p2")
 
 
-def options() -> Parser:
-    """The published options and ours."""
-    parser = lifter_options.parser(__doc__)
-    training = lifter_options.add_training_options(
-        parser, pretrain=False, pretrain_help="start from a FILE's weights, or True: from the one pretrained baseline"
-    )
-    training.add_argument("--lr", type=number(float, 0), default=1e-3, help="of Adam")
-    training.add_argument("--lr_decay", type=number(int, 1), default=100000, help="steps between changes of the rate")
-    training.add_argument("--lr_gamma", type=number(float, 0), default=0.96, help="factor on the rate at each change")
-    training.add_argument("--snapshot", type=number(int, 1), default=25, help="epochs between numbered checkpoints")
-    training.add_argument("--flip_train", action="store_true", help="mirror every other pose at random")
-    training.add_argument(
-        "--action-wise",
-        type=bool_string,
-        default=True,
-        metavar="BOOL",
-        help="also print the errors by action at the end",
-    )
-    return parser
-
-
 def main() -> None:
-    parser = options()
+    parser = options.baseline_parser(__doc__)
     args = parser.parse_args()
-    lifter_options.check_options(parser, args)
+    options.check_options(parser, args)
     run = start(args)
     train = evaluation.load_split(args, args.subjects_train, run.device)
     test = evaluation.load_split(args, args.subjects_test, run.device)
@@ -63,7 +40,7 @@ def main() -> None:
     folder = run_folder.run_folder(args, run_folder.time_of_day(iso=False))
     run.settle_resume(args, folder / "last.pth.tar")
 
-    model = models.create(args.posenet_name, **lifter_options.lifter_sizes(args))
+    model = models.create(args.posenet_name, **options.lifter_sizes(args))
     pretrained = None if args.resume else run_folder.find_pretrained(args)
     if pretrained:
         run_folder.load_lifter(model, pretrained, torch.device("cpu"))

@@ -44,11 +44,7 @@ COLUMNS = ("epoch", "lr", "error_h36m_p1", "error_h36m_p2", "error_3dhp_p1", "er
 
 
 def main() -> None:
-    parser = options.parser(__doc__)
-    training = options.add_training_options(
-        parser, True, "start from the one pretrained baseline of this lifter and 2D input, from nothing, or from FILE"
-    )
-    options.add_poseaug_options(parser, training)
+    parser = options.poseaug_parser(__doc__)
     args = parser.parse_args()
     options.check_poseaug(parser, args)
     run = start(args)

@@ -22,7 +22,6 @@ from common.draw.scene import camera_azimuth, to_z_up
 from common.draw.tables import write_json
 from common.errors import InputError
 from common.run import checkpoint
-from common.run.options import number
 from common.run.run import start
 from common.run.script import run_script
 from methods.adversarial import checkpoint as gan_checkpoint
@@ -33,19 +32,7 @@ GIF_STEP = 2  # frames of 50 a second between pictures
 
 
 def main() -> None:
-    parser = options.parser(__doc__)
-    testing = parser.add_argument_group("Testing")
-    testing.add_argument("-c", "--ckpt", type=Path, required=True, metavar="FILE", help="trained lifter")
-    testing.add_argument(
-        "--allow_inversion",
-        action="store_true",
-        help="print the published error of the better of pose and depth mirror",
-    )
-    testing.add_argument("--output", type=Path, default=None, metavar="DIR", help="default: a folder beside the file")
-    testing.add_argument("--vis", action="store_true", help="write a GIF of the first test sequence")
-    testing.add_argument("--vis-frames", type=number(int, 1), default=100, metavar="N", help="its length, in pictures")
-    vis_html.add_option(testing)
-    args = parser.parse_args()
+    args = options.testing_parser(__doc__).parse_args()
     args.keypoints = "sh_detect" if args.use_sh_detection else args.keypoints
     run = start(args)
     predict, what = load(args.ckpt, run.device)

@@ -29,9 +29,7 @@ FULL_CIRCLE = 2 * ITES_PI
 
 
 def main() -> None:
-    parser = options.parser(__doc__)
-    args = parser.parse_args()
-    options.check_options(parser, args, training=True)
+    args = options.student_parser(__doc__).parse_args()
     run = start(args)
     run.settle_resume(args, args.checkpoint / "last.bin")
     teacher = models.create(

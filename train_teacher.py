@@ -14,23 +14,20 @@ import time
 import torch
 
 import models
-from common.camera import unproject
 from common.rotation import random_rotations
 from common.run.log import RunLog
 from common.run.losses import LossBuffer
 from common.run.run import start
 from common.run.script import resume_command, run_script
 from methods.ites import options, protocol
-from models.teacher import teacher_losses
+from models.teacher import published_pose, teacher_losses
 
 REPLICAS = 4  # random views of each canonical shape in the cycle loss
 ALIGNED_EPOCHS = 15  # the cycle loss moves the root to the origin in these first epochs, whatever the decay is
 
 
 def main() -> None:
-    parser = options.parser(__doc__)
-    args = parser.parse_args()
-    options.check_options(parser, args, training=True)
+    args = options.teacher_parser(__doc__).parse_args()
     run = start(args)
     run.settle_resume(args, args.checkpoint / "last.bin")
     train = protocol.load(args, args.subjects_train, run.device, training=True)
@@ -84,7 +81,7 @@ def main() -> None:
         row = {f"{name} x 1000": 1000 * value for name, value in losses.means().items()}
         if test is not None:
             model.eval()
-            errors = protocol.score(lambda k: unproject(k, model(k).pose[..., 2:], nearest=None), test, run)
+            errors = protocol.score(lambda keypoints: published_pose(model, keypoints), test, run)
             row |= {"MPJPE": errors["MPJPE"].mean().item(), "P-MPJPE": errors["P-MPJPE"].mean().item()}
             best = row["MPJPE"] if best is None else min(best, row["MPJPE"])
         if run.is_main:

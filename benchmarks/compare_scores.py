@@ -18,9 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-import models
-import test_encoder_decoder
-import test_hourglass
 from benchmarks.train_step import Stopwatch
 from common import metrics
 from common.datasets.h36m_layout import load_pose_set
@@ -28,19 +25,19 @@ from common.images.loader import evaluation_loader
 from common.multiview.labels import NORMALISED_POSE, normalise
 from common.pose_set import PoseSet, screen_keypoints
 from common.run import checkpoint
-from common.run.options import Parser
 from common.run.run import Run
 from common.skeleton import H36M_16, H36M_17, Skeleton, convert
 from common.synthetic.dataset import ensure_named
 from methods import lifters
-from methods.encoder_decoder import checkpoint as encoder_decoder_checkpoint
-from methods.encoder_decoder import data as shared
-from methods.encoder_decoder import scores as scoring
+from methods.encoder_decoder import checkpoint as views_checkpoint
+from methods.encoder_decoder import data as views_data
+from methods.encoder_decoder import options as views_options
+from methods.encoder_decoder import scores as views_scores
 from methods.hourglass import checkpoint as hourglass_checkpoint
 from methods.hourglass import evaluation, options
+from methods.hourglass import scoring as hourglass_scoring
 from methods.ites.metrics import calibrate_by_scale, depth_flip, ites_evaluation
 from methods.ites.scaling import network_input
-from methods.lift_any import camera_poses, forward_of
 from methods.lifters import POSEAUG, SavedLifter
 from methods.poseaug import evaluation as poseaug
 from models.encoder_decoder.predict import pose_predictor
@@ -112,9 +109,7 @@ def load_test(args: Namespace, device: torch.device) -> PoseSet:
 def load_lifter(path: Path, device: torch.device) -> tuple[SavedLifter, nn.Module]:
     """A lifter's checkpoint and its network, in evaluation mode."""
     saved = lifters.load(path)
-    network = models.create(saved.network.name, **saved.network.sizes)
-    checkpoint.load_weights(network, saved.network.state, path)
-    return saved, network.to(device).eval()
+    return saved, lifters.network_of(saved, path).to(device)
 
 
 def lifter_inputs(method: str, test: PoseSet) -> Tensor:
@@ -128,7 +123,7 @@ def lift(saved: SavedLifter, network: nn.Module, points: Tensor, rows: Iterable[
     """Poses (N, 17, 3) of inputs (N, J, 2). rows: the sequences, which lifters over time see one by one."""
     rows = rows if getattr(network, "receptive_field", 1) > 1 else (slice(None),)
     with run.autocast():
-        parts = [camera_poses(network, saved.method, points[part], saved.camera, saved.factor) for part in rows]
+        parts = [lifters.camera_poses(saved, network, points[part]) for part in rows]
     return torch.cat(parts)
 
 
@@ -162,7 +157,7 @@ def score_cross(saved: SavedLifter, network: nn.Module, cross: PoseSet, run: Run
     """
     points = cross.keypoints
     if saved.method not in POSEAUG:
-        points = lifters.lifter_input(saved.method, convert(points, H36M_16, H36M_17), None)
+        points = lifters.input_of(saved.method, convert(points, H36M_16, H36M_17), None)
     rows = (slice(i, i + 1) for i in range(len(points)))
     pose = convert(lift(saved, network, points, rows, run), H36M_17, H36M_16)
     return protocols(pose, cross.poses, saved.method in POSEAUG)
@@ -170,7 +165,7 @@ def score_cross(saved: SavedLifter, network: nn.Module, cross: PoseSet, run: Run
 
 def lifter_cost(saved: SavedLifter, network: nn.Module, test: PoseSet, run: Run) -> Cost:
     points = lifter_inputs(saved.method, test)[: BATCH["lifter"]]
-    return cost(network, forward_of(network, saved.method, saved.camera, saved.factor), points, run)
+    return cost(network, lifters.forward_of(saved, network), points, run)
 
 
 def score_no_depth(test: PoseSet) -> dict[str, dict]:
@@ -188,13 +183,13 @@ def score_hourglass(path: Path, words: Sequence[str], run: Run) -> tuple[dict[st
 
     As test_hourglass.py: the mean with the mirrored image, poses at the average size of a body.
     """
-    parser = options.parser("")
-    args = parser.parse_args(["--task", "human3d", "--num_workers", "0", "--test", *words, "--load_model", str(path)])
+    parser = options.testing_parser("")
+    args = parser.parse_args(["--task", "human3d", "--num_workers", "0", *words, "--load_model", str(path)])
     saved = hourglass_checkpoint.load(path)
     args.arch = hourglass_checkpoint.arch_of(saved)
     options.settle(parser, args)
     crops = evaluation.load_crops(args, run, train=False)
-    model = test_hourglass.load_network(args, saved, path, crops.sets[0].layout)
+    model = hourglass_scoring.load_network(args, saved, path, crops.sets[0].layout)
     model = model.to(run.device, memory_format=evaluation.memory_format(run.device)).eval()
     predict = evaluation.network(model, run, args.arch)
     loader = evaluation_loader(crops, run, args.batch_size, args.num_workers)
@@ -207,22 +202,16 @@ def score_hourglass(path: Path, words: Sequence[str], run: Run) -> tuple[dict[st
 
 def score_encoder_decoder(path: Path, words: Sequence[str], run: Run) -> tuple[dict[str, dict], Cost, int]:
     """The same of encoder and pose head, as test_encoder_decoder.py; `words`: of `compare_plan.views_data`."""
-    parser: Parser = test_encoder_decoder.build_parser()
-    args = parser.parse_args(["--ckpt", str(path), *words])
-    found = encoder_decoder_checkpoint.load(path)
-    args.input_dimension = found.sizes["resolution"]
-    model = models.create("encoder_decoder", **found.sizes)
-    checkpoint.load_weights(model, found.state, path)
+    args = views_options.testing_parser("").parse_args(["--ckpt", str(path), *words])
+    model, _ = views_checkpoint.load_network(path, args)
     model = run.prepare(model).eval()
-    test = shared.load_test(shared.find_folder(args, run), args, run, NORMALISED_POSE)
-    points = scoring.geometry_table(
-        lambda images: model.encode(images).geometry, test, test.rows(), run, args.batch_size
-    )
+    test = views_data.load_test(views_data.find_folder(args, run), args, run, NORMALISED_POSE)
+    points = views_scores.geometry_table(model, test, test.rows(), run, args.batch_size)
     rows = torch.from_numpy(test.rows()).to(run.device)
     with torch.no_grad():
         pose = pose_predictor(model, points, test.labels)(rows).float()
     target = test.labels.pose[rows].unflatten(-1, (-1, 3))
-    unit = scoring.millimetres(target) / 1000
+    unit = views_scores.millimetres(target) / 1000
     images = normalise(test.images[rows[: BATCH["encoder_decoder"]].cpu()][0].to(run.device))
     speed = cost(model, lambda images: model.pose(model.encode(images).geometry), images, run)
     pose, target = (convert(unit * part, H36M_17, H36M_16) for part in (pose, target))

@@ -84,7 +84,7 @@ class SyntheticImages(Dataset):
         return Image.fromarray(self._layer(index).over(self._room(index)))
 
     def people(self, name: str = "synthetic", with_3d: bool = True) -> People:
-        """The set for `image_data.Crops`: as Human3.6M's, or in 2D only as MPII's (the crops are turned too)."""
+        """The set for `Crops`: as Human3.6M's, or in 2D only as MPII's (the crops are turned too)."""
         joints = self.joints[:, H36M_TO_MPII]
         root = self.poses[:, :1]
         return People(
