@@ -44,11 +44,7 @@ COLUMNS = ("epoch", "lr", "error_h36m_p1", "error_h36m_p2", "error_3dhp_p1", "er
 
 
 def main() -> None:
-    parser = options.parser(__doc__)
-    training = options.add_training_options(
-        parser, True, "start from the one pretrained baseline of this lifter and 2D input, from nothing, or from FILE"
-    )
-    options.add_poseaug_options(parser, training)
+    parser = options.poseaug_parser(__doc__)
     args = parser.parse_args()
     options.check_poseaug(parser, args)
     run = start(args)
@@ -80,7 +76,7 @@ def main() -> None:
     ratios = torch.zeros(2, device=run.device)  # of this epoch: how much harder BA's and RT's poses should be
     feedback_of_ba = (ratios[0], args.hardratio_std_ba, args.gloss_factorfeedback_ba, args.gloss_factordiv_ba)
     feedback_of_rt = (ratios[1], args.hardratio_std_rt, args.gloss_factorfeedback_rt, args.gloss_factordiv_rt)
-    shown_2d, shown_3d = train.keypoints[:4].clone(), train.poses[:4].clone()  # one pose, for a picture
+    shown_2d, shown_3d = train.inputs[:4].clone(), train.poses[:4].clone()  # one pose, for a picture
 
     saved = run_folder.resume(args, run, parts) if args.resume else {"epoch": 0, "row": None, "best": {}}
     finished, row, best = saved["epoch"], saved["row"], saved["best"]
@@ -253,7 +249,7 @@ def main() -> None:
     log.close()
     if run.is_main:
         log.plot(folder / "curves.png")
-        print(f"best {test.name} MPJPE {best['error_h36m_p1']:.1f} mm; {evaluation.what_was_scored(args, test, cross)}")
+        print(evaluation.best_line(args, best["error_h36m_p1"], test, cross))
         print(f"results in {folder}")
 
 

@@ -8,21 +8,19 @@
 Prints MPJPE and P-MPJPE in millimetres, then a table by action, and writes results.json (and the GIFs) into --output.
 """
 
-import torch
+from functools import partial
 
 import models
-from common.camera import unproject
 from common.draw.tables import write_json
 from common.run import checkpoint
 from common.run.run import start
 from common.run.script import run_script
 from methods.ites import options, pictures, protocol
+from models.teacher import published_pose
 
 
 def main() -> None:
-    parser = options.parser(__doc__)
-    args = parser.parse_args()
-    options.check_options(parser, args, training=False)
+    args = options.testing_parser(__doc__, "teacher").parse_args()
     run = start(args)
     model = models.create(
         "teacher", width=args.n_fully_connected, layers=args.n_layers, basis=args.dict_basis_size
@@ -32,10 +30,7 @@ def main() -> None:
     model.eval()
     test = protocol.load(args, args.subjects_test, run.device)
     folder = protocol.output_folder(args)
-
-    def predict(keypoints: torch.Tensor) -> torch.Tensor:
-        """Published: the input pushed out to the predicted depth; z is all that the protocol reads of the teacher."""
-        return unproject(keypoints, model(keypoints).pose[..., 2:], nearest=None)
+    predict = partial(published_pose, model)
 
     if args.evaluate or not (args.vis or args.vis_html):
         errors = protocol.score(predict, test, run)  # shared between processes, if there are several

@@ -14,23 +14,20 @@ import time
 import torch
 
 import models
-from common.camera import unproject
 from common.rotation import random_rotations
 from common.run.log import RunLog
 from common.run.losses import LossBuffer
 from common.run.run import start
 from common.run.script import resume_command, run_script
 from methods.ites import options, protocol
-from models.teacher import teacher_losses
+from models.teacher import published_pose, teacher_losses
 
 REPLICAS = 4  # random views of each canonical shape in the cycle loss
 ALIGNED_EPOCHS = 15  # the cycle loss moves the root to the origin in these first epochs, whatever the decay is
 
 
 def main() -> None:
-    parser = options.parser(__doc__)
-    args = parser.parse_args()
-    options.check_options(parser, args, training=True)
+    args = options.teacher_parser(__doc__).parse_args()
     run = start(args)
     run.settle_resume(args, args.checkpoint / "last.bin")
     train = protocol.load(args, args.subjects_train, run.device, training=True)
@@ -47,7 +44,7 @@ def main() -> None:
     finished, first_step, partial, best = protocol.resume(args, model, optimizer, run)
     log = RunLog(args.checkpoint, args, resume=bool(args.resume))
     if run.is_main:
-        print(f"train {train.pose_set.summary()}; 2D input {args.keypoints}; device {run.device}", flush=True)
+        print(f"train {train.summary()}; 2D input {args.keypoints}; device {run.device}", flush=True)
 
     def train_step(index: torch.Tensor) -> torch.Tensor:
         """One SGD step on the poses `index` of the global batch."""
@@ -55,7 +52,7 @@ def main() -> None:
         rotations = run.shard(rotations.unflatten(0, (-1, REPLICAS))).transpose(0, 1).flatten(0, 1)
         mine = run.shard(index)
         with run.autocast():
-            losses = teacher_losses(model, train.keypoints[mine], rotations, align_root=aligned)
+            losses = teacher_losses(model, train.inputs[mine], rotations, align_root=aligned)
         total = args.reploss_weight * losses["reprojection"] + losses["cycle"]
         optimizer.zero_grad()
         (total * run.weight(mine, index)).backward()
@@ -64,13 +61,13 @@ def main() -> None:
         return torch.stack((losses["reprojection"], losses["cycle"])).detach()
 
     train_step = run.accelerate(train_step, optimizer, key=lambda: aligned)
-    steps = run.steps(len(train.keypoints), args.batch_size)
+    steps = run.steps(len(train), args.batch_size)
     for epoch in range(finished, args.epochs):
         aligned, began = epoch < ALIGNED_EPOCHS, time.perf_counter()
         lr = optimizer.param_groups[0]["lr"]
         model.train()
         losses = LossBuffer(("reprojection", "cycle"), run, log, epoch, steps, partial)
-        batches = run.batches(len(train.keypoints), args.batch_size, epoch, first_step)
+        batches = run.batches(len(train), args.batch_size, epoch, first_step)
         for i, index in run.progress(batches, steps, f"epoch {epoch + 1}"):
             losses.record(i, train_step(index), len(index))
             if run.stop_requested:
@@ -84,7 +81,7 @@ def main() -> None:
         row = {f"{name} x 1000": 1000 * value for name, value in losses.means().items()}
         if test is not None:
             model.eval()
-            errors = protocol.score(lambda k: unproject(k, model(k).pose[..., 2:], nearest=None), test, run)
+            errors = protocol.score(lambda keypoints: published_pose(model, keypoints), test, run)
             row |= {"MPJPE": errors["MPJPE"].mean().item(), "P-MPJPE": errors["P-MPJPE"].mean().item()}
             best = row["MPJPE"] if best is None else min(best, row["MPJPE"])
         if run.is_main:

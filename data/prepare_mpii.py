@@ -81,7 +81,7 @@ def missing_line(joints: np.ndarray) -> str:
 def to_h36m(joints: np.ndarray, spine: str = "middle") -> np.ndarray:
     """MPII's joints (N, 16, 2) -> (N, 17, 2) float32, Human3.6M order.
 
-    As `keypoint_files.h36m_matrix` says; with `spine` "thorax" MPII's thorax is the spine, as in the published file.
+    As `video.layouts.h36m_matrix` says; with `spine` "thorax" MPII's thorax is the spine, as in the published file.
     """
     poses = h36m_matrix("mpii16") @ joints
     if spine == "thorax":

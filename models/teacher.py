@@ -14,7 +14,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.camera import perspective
+from common.camera import perspective, unproject
 from common.errors import InputError
 from common.rotation import so3_exp
 from models.functional import centre, full_precision, mean_distance, no_autocast, rotate
@@ -138,6 +138,13 @@ class Teacher(nn.Module):
         features = self.features(keypoints)
         with no_autocast(features):
             return Cycle(target, keypoints, self.shape(features)[1])
+
+
+def published_pose(model: Teacher, keypoints: Tensor) -> Tensor:
+    """The pose that is scored and shown, as published: the input pushed out to the predicted depth, all that is read of
+    the network. keypoints: (B, J, 2) -> (B, J, 3).
+    """
+    return unproject(keypoints, model(keypoints).pose[..., 2:], nearest=None)
 
 
 def teacher_losses(model: Teacher, keypoints: Tensor, rotations: Tensor, align_root: bool) -> dict[str, Tensor]:

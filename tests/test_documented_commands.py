@@ -31,13 +31,13 @@ from common.synthetic import cross, dataset
 from methods.encoder_decoder import pictures
 from models.encoder_decoder.network import EncoderDecoder
 from tests import documented, test_demo_lifters
-from tests.common import test_encoder_decoder_checkpoint as released_networks
-from tests.common import test_image_readers as readers
+from tests.common.images import test_readers as readers
 from tests.conftest import ROOT, Outcome, command, run_command
 from tests.data import test_prepare_data_2d_h36m_sh as hourglass_detections
 from tests.data import test_prepare_data_h36m as released
 from tests.data.test_prepare_data_3dhp import spin_arrays
 from tests.data.test_prepare_mpii import json_entries, people
+from tests.methods.encoder_decoder import test_checkpoint as released_networks
 from tests.motion_files import write_acclaim, write_clip, write_smpl_model
 from tests.test_poseaug_scripts import write_cross_data
 from tests.tiny_dataset import tiny_keypoints, tiny_poses, write_tiny_dataset

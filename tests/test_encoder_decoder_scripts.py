@@ -2,7 +2,6 @@
 
 import base64
 import json
-import runpy
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +12,6 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
-from tests.common.test_vis_html import contents
 
 import models
 from common.draw.tables import write_json
@@ -24,10 +22,12 @@ from common.run import checkpoint  # fmt: skip
 from common.skeleton import H36M_17
 from methods.encoder_decoder import checkpoint as encoder_decoder_checkpoint
 from methods.encoder_decoder import data as encoder_decoder  # fmt: skip
+from methods.encoder_decoder import options as encoder_decoder_options
 from methods.encoder_decoder import pictures
 from methods.encoder_decoder import scores as encoder_decoder_scores
 from models.encoder_decoder.losses import FeatureNet
 from models.encoder_decoder.predict import other_views, turned
+from tests.common.draw.test_page import contents
 from tests.conftest import ROOT, assert_refused, command, interrupt, metric_rows, run_command
 from tests.steps import forbid_waiting, numbers, steps_of
 from tests.tiny_dataset import tiny_poses
@@ -239,8 +239,8 @@ def test_without_a_folder_a_synthetic_one_is_made_once(here, script, monkeypatch
 def test_published_configuration_is_the_default(here, script, stage):
     """Every key of the file is an option, and its value the default, or what a given folder makes of it."""
     name, config = f"train_encoder_decoder{stage}.py", ROOT / f"configs/encoder_decoder{stage}.yaml"
-    parser = runpy.run_path(str(ROOT / name))["options"]
-    default, published = (parser().parse_args(["-d", "views", *more]) for more in ([], ["--config", str(config)]))
+    parser = encoder_decoder_options.pose_parser if stage else encoder_decoder_options.synthesis_parser
+    default, published = (parser("").parse_args(["-d", "views", *more]) for more in ([], ["--config", str(config)]))
     encoder_decoder.find_folder(default, encoder_decoder.Run(torch.device("cpu"), torch.Generator()))
     differing = {key for key, value in vars(published).items() if vars(default)[key] != value}
     assert differing <= {"config", *(("pretrained", "input_dimension") if stage else ())}

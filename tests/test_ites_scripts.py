@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from common.run import checkpoint
+from methods.ites import options as ites_options
 from tests.conftest import TWO_PROCESSES, assert_refused, command, interrupt, metric_rows, run_command, torchrun
 from tests.tiny_dataset import write_tiny_dataset
 
@@ -320,13 +321,36 @@ def test_pictures_of_what_is_not_there(in_tiny, script):
     assert_refused(script(*base, "--vis-camera", 9), "9", "0, 1, 2, 3")
 
 
-@pytest.mark.parametrize("name", ["train_teacher.py", "train_student.py", "test_teacher.py", "test_student.py"])
-def test_help_shows_every_published_option(script, name):
-    done = script(name, "--help")
-    assert done.status == 0
-    published = """-d -k -str -ste -a -c --teacher_checkpoint -r -decay -nw --reploss-weight --momentum --weight-decay
-        --subset --downsample --no-eval --evaluate --vis -lr -lrd --n-fully-connected --n-layers --dict-basis-size
-        --weight-init-std --n-blocks --hid-dim -e -b -drop --config --device --seed --amp --compile"""
-    for option in published.split():
-        assert f" {option}" in done.out, option
-    assert "(default: 128)" in done.out
+PARSERS = {
+    "train_teacher": ites_options.teacher_parser, "train_student": ites_options.student_parser,
+    "test_teacher": lambda text: ites_options.testing_parser(text, "teacher"),
+    "test_student": lambda text: ites_options.testing_parser(text, "student"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_every_published_option_is_accepted(name):
+    """Where it has no effect without a word, but not with any value."""
+    published = """-d h36m -k gt -str S1 -ste S9 -a * -c there --teacher_checkpoint FILE -decay 3 -nw 2 -drop 0.1
+        --reploss-weight 1 --momentum 0 --weight-decay 0 --subset 1 --downsample 1 --no-eval -lr 1 -lrd 1 -e 1 -b 2
+        --n-fully-connected 8 --n-layers 2 --dict-basis-size 2 --weight-init-std 1 --n-blocks 1 --hid-dim 8
+        --device cpu --seed 1 --amp --compile --log_every 3""".split()
+    args = PARSERS[name]("").parse_args(published)
+    assert args.checkpoint == Path("there") and not hasattr(args, "dropout")
+    with pytest.raises(SystemExit):
+        PARSERS[name]("").parse_args(["--n-blocks", "few"])
+    testing = ["--evaluate", "--vis", "--vis-subject", "S9", "--output", "there"]
+    if name.startswith("test"):
+        assert PARSERS[name]("").parse_args(testing).evaluate
+
+
+def test_help_shows_what_has_an_effect(script):
+    shown = {name: script(f"{name}.py", "--help").out for name in PARSERS}
+    for option in "-d -k -ste -a --subset --downsample -c --config --device --amp".split():
+        assert all(f" {option}" in text for text in shown.values()), option
+    for option in "-str -e -b -lr -decay --reploss-weight --no-eval -r --seed --compile --log_every".split():
+        assert [name for name in shown if f" {option}" in shown[name]] == ["train_teacher", "train_student"], option
+    for option in "--evaluate --vis --vis-html --output".split():
+        assert [name for name in shown if f" {option} " in shown[name]] == ["test_teacher", "test_student"], option
+    assert not any(" -nw" in text or " -drop" in text for text in shown.values())
+    assert "(default: 128)" in shown["train_student"]

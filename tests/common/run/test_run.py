@@ -237,6 +237,14 @@ def test_resume_command(monkeypatch):
     assert resume_command("a b.bin") == "python train_teacher.py -k gt --resume 'a b.bin'"
 
 
+def test_resume_command_after_a_bare_resume(monkeypatch):
+    """train_hourglass.py takes --resume without a file: the next option's name is none."""
+    words = ["train_hourglass.py", "--resume", "--exp_id", "a"]
+    for argv in (words, [*words, "--resume"]):
+        monkeypatch.setattr(sys, "argv", argv)
+        assert resume_command("exp/a") == "python train_hourglass.py --exp_id a --resume exp/a"
+
+
 @pytest.mark.parametrize(
     ("environment", "launcher"),
     [
