@@ -1,4 +1,4 @@
-"""A script inside a fork of the server of `processes.py`: this file and what it imports is loaded anew in each of them."""
+"""A script inside a fork of the server of `processes.py`: each loads this file anew, so it imports little."""
 
 import os
 import runpy

@@ -48,13 +48,14 @@ def start(words: Sequence, folder: Path, more: Mapping[str, str] | None = None) 
     out, err = (Path(os.environ["TMPDIR"], f"{uuid.uuid4().hex}.{kind}") for kind in ("out", "err"))
     out.touch()
     words = [str(ROOT / words[0]), *map(str, words[1:])]
-    process = server.Process(target=forked.run, args=(words, str(folder), one_thread() | (more or {}), str(out), str(err)))
+    environment = one_thread() | (more or {})
+    process = server.Process(target=forked.run, args=(words, str(folder), environment, str(out), str(err)))
     process.start()
     return Running(process, out, err)
 
 
-def run(words: Sequence, folder: Path) -> Outcome:
-    """Run `python WORDS` in `folder`."""
+def run_apart(words: Sequence, folder: Path) -> Outcome:
+    """Run `python WORDS` in `folder`, in a process of its own."""
     return start(words, folder).wait()
 
 
@@ -71,12 +72,21 @@ def interrupt(words: Sequence, folder: Path, after: str) -> str:
     return done.err
 
 
-def run_as_two(words: Sequence, folder: Path, other: Path | None = None) -> Outcome:
-    """Run a script as the two processes that torchrun makes of it, in one folder or in two; what they do together."""
+class Both(NamedTuple):
+    """What two processes did: the worse status, all that they said, and what each printed."""
+
+    status: int
+    out: str
+    err: str
+    outs: tuple[str, str]
+
+
+def run_as_two(words: Sequence, folder: Path, other: Path | None = None) -> Both:
+    """Run a script as the two processes that torchrun makes of it, in one folder or rank 1 in another."""
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=60))
     world = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2",
              "TORCHELASTIC_RUN_ID": "none", "TORCHELASTIC_USE_AGENT_STORE": "True"}  # fmt: skip
     both = [start(words, where, world | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
             for rank, where in enumerate((folder, other or folder))]  # fmt: skip
-    first, second = (script.wait() for script in both)
-    return Outcome(max(first.status, second.status), first.out + second.out, first.err + second.err)
+    statuses, outs, errs = zip(*(script.wait() for script in both), strict=True)
+    return Both(max(statuses), "".join(outs), "".join(errs), outs)
