@@ -55,7 +55,7 @@ RUN_FOLDER = (
     ("-r --resume", str, "", "last.ckpt of the run, or its folder", "FILE"),
 )  # fmt: skip
 TESTING = (
-    ("-c --ckpt", Path, None, "trained lifter", "FILE", {"required": True}),
+    ("-c --ckpt", Path, ..., "trained lifter", "FILE"),
     ("--allow_inversion", bool, False, "print the published error of the better of pose and depth mirror"),
     ("--output", Path, None, "default: a folder beside the file", "DIR"),
     ("--vis", bool, False, "write a GIF of the first test sequence"),
