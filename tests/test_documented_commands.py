@@ -63,6 +63,8 @@ ELSEWHERE = {
     "--stages 2 --epochs 10 --resume checkpoint/job1": "takes SLURM; the same",
     "python benchmarks/train_step.py --methods hourglass encoder_decoder --batch-size 4 --rounds 3":
         "takes a minute; tests/benchmarks/test_step_of_images.py takes its steps one by one, small",
+    "python run_baseline.py -d mine -k gt --posenet_name mlp --stages 2 --epochs 1":
+        "needs the file that its page makes: tests/data/test_readme.py runs both",
     "torchrun --nproc_per_node 2 SCRIPT ...": "tests/test_many_machines.py runs run_baseline.py so",
     "torchrun --nproc_per_node 2 train_teacher.py ...": "the same; tests/test_ites_scripts.py: its two processes",
     "train_hourglass.py --gpus 0,1": "becomes two processes: tests/test_hourglass_scripts.py",
