@@ -8,15 +8,15 @@
 Prints MPJPE and P-MPJPE in millimetres, then a table by action, and writes results.json (and the GIFs) into --output.
 """
 
-import torch
+from functools import partial
 
 import models
-from common.camera import unproject
 from common.draw.tables import write_json
 from common.run import checkpoint
 from common.run.run import start
 from common.run.script import run_script
 from methods.ites import options, pictures, protocol
+from models.teacher import published_pose
 
 
 def main() -> None:
@@ -33,9 +33,7 @@ def main() -> None:
     test = protocol.load(args, args.subjects_test, run.device)
     folder = protocol.output_folder(args)
 
-    def predict(keypoints: torch.Tensor) -> torch.Tensor:
-        """Published: the input pushed out to the predicted depth; z is all that the protocol reads of the teacher."""
-        return unproject(keypoints, model(keypoints).pose[..., 2:], nearest=None)
+    predict = partial(published_pose, model)
 
     if args.evaluate or not (args.vis or args.vis_html):
         errors = protocol.score(predict, test, run)  # shared between processes, if there are several

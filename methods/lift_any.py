@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.camera import unproject
 from common.skeleton import H36M_16, H36M_17, convert
 from models.adversarial.predict import predictor
+from models.teacher import published_pose
 
 BATCH = 1 << 12
 
@@ -39,8 +39,8 @@ def camera_poses(network: nn.Module, method: str, keypoints: Tensor, camera: str
 
 
 def forward_of(network: nn.Module, method: str, camera: str, factor: float) -> Callable[[Tensor], Tensor]:
-    if method == "teacher":  # published: the input pushed out to the predicted depth
-        return lambda keypoints: unproject(keypoints, network(keypoints).pose[..., 2:], nearest=None)
+    if method == "teacher":
+        return lambda keypoints: published_pose(network, keypoints)
     if method == "student":
         return lambda keypoints: network(keypoints).pose
     if method == "gan":

@@ -9,12 +9,13 @@ Row vectors: `points @ rotation`. The unit is the network's own: the body stands
 hip-to-head length is 0.2.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.camera import perspective
+from common.camera import perspective, unproject
 from common.errors import InputError
 from common.rotation import so3_exp
 from models.functional import centre, full_precision, mean_distance, no_autocast, rotate
@@ -138,6 +139,13 @@ class Teacher(nn.Module):
         features = self.features(keypoints)
         with no_autocast(features):
             return Cycle(target, keypoints, self.shape(features)[1])
+
+
+def published_pose(teacher: Callable[[Tensor], TeacherOutput], keypoints: Tensor) -> Tensor:
+    """The pose that is published for a teacher: its input pushed out to the depths that it predicts, so that z alone is
+    the network's own. keypoints: (B, J, 2), root-relative and scaled -> (B, J, 3), in the network's unit.
+    """
+    return unproject(keypoints, teacher(keypoints).pose[..., 2:], nearest=None)
 
 
 def teacher_losses(model: Teacher, keypoints: Tensor, rotations: Tensor, align_root: bool) -> dict[str, Tensor]:

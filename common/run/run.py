@@ -153,6 +153,12 @@ class Run:
         """Whether this is the one process that writes files and prints."""
         return self.rank == 0
 
+    def say(self, line: str) -> None:
+        """Write one line to stdout, at once; from rank 0 alone."""
+        if self.is_main:
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+
     # ---- the model and its gradients
 
     def prepare(self, model: nn.Module) -> nn.Module:
