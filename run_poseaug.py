@@ -82,13 +82,7 @@ def main() -> None:
     folder = run_folder.run_folder(args, run_folder.time_of_day(iso=True))
     run.settle_resume(args, folder / "last.pth.tar")
 
-    lifter = models.create(args.posenet_name, **options.lifter_sizes(args))
-    pretrained = None if args.resume else run_folder.find_pretrained(args)
-    if pretrained:
-        run_folder.load_lifter(lifter, pretrained, torch.device("cpu"))
-        args.pretrain = str(pretrained)  # config.yaml says which
-    nets = Networks(lifter, Augmentor(tanh_limit=args.blr_tanhlimit), Discriminator3D(), Discriminator2D())
-    nets = Networks(*(run.prepare(network).train() for network in nets))
+    nets = build(args, run)
     rates = Networks(args.lr_p, args.lr_g, args.lr_d, args.lr_d)
     adam = Networks(
         *(torch.optim.Adam(net.parameters(), rate, fused=True) for net, rate in zip(nets, rates, strict=True))
@@ -105,7 +99,7 @@ def main() -> None:
     row, best = progress.more.get("row"), progress.best or {}
     log = RunLog(folder, args, resume=bool(args.resume))
     text = run_folder.TextLog(folder / "log.txt", args, COLUMNS, progress.epoch, run.is_main)
-    origin = f"{args.posenet_name} starts from {pretrained or args.resume or 'nothing'}"
+    origin = f"{args.posenet_name} starts from {args.resume or args.pretrain or 'nothing'}"
     run.say(f"train {train.summary()}; 2D input {args.keypoints}; {origin}; device {run.device}")
 
     augmentor = run.accelerate(
@@ -167,6 +161,17 @@ def main() -> None:
     log.plot(folder / "curves.png")
     run.say(f"best {test.name} MPJPE {best['error_h36m_p1']:.1f} mm; {evaluation.what_was_scored(args, test, cross)}")
     run.say(f"results in {folder}")
+
+
+def build(args: Any, run: Run) -> Networks:
+    """The networks; the lifter with the weights of its baseline, if there is one."""
+    lifter = models.create(args.posenet_name, **options.lifter_sizes(args))
+    pretrained = None if args.resume else run_folder.find_pretrained(args)
+    if pretrained:
+        run_folder.load_lifter(lifter, pretrained, torch.device("cpu"))
+        args.pretrain = str(pretrained)  # config.yaml says which
+    nets = lifter, Augmentor(tanh_limit=args.blr_tanhlimit), Discriminator3D(), Discriminator2D()
+    return Networks(*(run.prepare(network).train() for network in nets))
 
 
 # ------------------------------------------------------------ steps

@@ -238,6 +238,10 @@ class Run:
             return step
         return lambda index: (fast if self.batch_size in (None, len(index)) else slow)(index)
 
+    def uncompiled(self, function: Callable) -> Callable:
+        """`function`, left out of compiled steps: what changes an optimiser, say."""
+        return torch.compiler.disable(function) if self.compile else function
+
     # ---- batches
 
     def batches(
