@@ -11,7 +11,16 @@ import torch
 from PIL import Image
 
 from common.run import checkpoint
-from tests.conftest import TWO_PROCESSES, assert_refused, command, interrupt, metric_rows, run_command, torchrun
+from tests.conftest import (
+    TWO_PROCESSES,
+    as_before_format_2,
+    assert_refused,
+    command,
+    interrupt,
+    metric_rows,
+    run_command,
+    torchrun,
+)  # fmt: skip
 from tests.tiny_dataset import write_tiny_dataset
 
 TINY = ("--data-dir", ".", "-d", "tiny", "-k", "gt", "--device", "cpu")
@@ -137,6 +146,7 @@ def test_resume_from_a_finished_epoch_is_exact(in_tiny, script):
     options = (*TINY, *SMALL_TEACHER, "-b", 16, "-c", "steps")
     assert script("train_teacher.py", *options, "-e", 3).status == 0
     os.rename("steps/ckpt_teacher.bin", "straight.bin")
+    as_before_format_2(Path("steps/tea_model_epoch_1.bin"))
     assert script("train_teacher.py", *options, "-e", 3, "--resume", "tea_model_epoch_1.bin").status == 0
     assert_same_weights(Path("straight.bin"), Path("steps/ckpt_teacher.bin"))
 

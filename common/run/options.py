@@ -56,7 +56,7 @@ class Parser(argparse.ArgumentParser):
             type=number(int, low=1),
             default=50,
             metavar="STEPS",
-            help="steps between looks at the losses: finite? TensorBoard",
+            help="steps between checks of the losses (finite?) and TensorBoard values",
         )
 
     def parse_known_args(self, args=None, namespace=None):

@@ -1,4 +1,4 @@
-"""What goes wrong with PoseAug's augmentor, said when it happens, with what to try."""
+"""Warnings of a collapse of PoseAug's augmentor, given when it happens, with what to try."""
 
 import logging
 from collections.abc import Mapping
