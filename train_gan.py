@@ -19,6 +19,7 @@ from torch import Tensor
 
 import models
 from common.datasets import poses_2d
+from common.pose_set import PoseSet
 from common.run.log import RunLog
 from common.run.losses import LossBuffer
 from common.run.run import Run, start
@@ -151,7 +152,7 @@ def main() -> None:
     run.say(f"best {best:.4g} ({what}); results in {args.checkpoint}")
 
 
-def training_poses(train: poses_2d.Poses2D, args: Any) -> TrainingPoses:
+def training_poses(train: PoseSet, args: Any) -> TrainingPoses:
     """Every pose at one size; for Chen such that the head is 1 / 10 from the root on average."""
     keypoints, depths, moving, motion_scale = lifter_input(train.keypoints), None, None, 1.0
     factor = losses.head_factor(keypoints).item() if args.method == "chen" else 1.0
