@@ -167,10 +167,10 @@ class Parser(argparse.ArgumentParser):
         return content
 
     def _convert(self, action: argparse.Action, name: str, value: Any, where: str) -> Any:
-        if action.nargs == 0:
-            return self._convert_flag(action, name, value, where)
         if value is None and (action.default is None or isinstance(action, _WithoutEffect)):
             return None
+        if action.nargs == 0:
+            return self._convert_flag(action, name, value, where)
         several = action.nargs not in (None, "?")
         if isinstance(value, list) and not several and action.type in (None, str):
             return ",".join(str(self._scalar(action, item, where)) for item in value)
