@@ -16,13 +16,13 @@ import torch
 from torch.nn import functional as F
 
 import models
-from common.lifting import mirror, windows
+from common.pose_set import windows
 from common.run import checkpoint
 from common.run.log import RunLog
 from common.run.losses import LossBuffer
 from common.run.run import start
 from common.run.script import resume_command, run_script
-from common.skeleton import H36M_16
+from common.skeleton import H36M_16, mirror
 from methods.poseaug import evaluation, options, run_folder
 
 COLUMNS = ("epoch", "lr", "loss_train", "error_h36m_p1", "error_h36m_p2", "error_3dhp_p1", "error_3dhp_p2")
@@ -36,7 +36,7 @@ def main() -> None:
     train = evaluation.load_split(args, args.subjects_train, run.device)
     test = evaluation.load_split(args, args.subjects_test, run.device)
     cross = evaluation.load_cross_data(args, run.device)
-    keypoints, targets = train.keypoints, train.relative
+    keypoints, targets, first, last = train.inputs, train.relative, train.first, train.last
     folder = run_folder.run_folder(args, run_folder.time_of_day(iso=False))
     run.settle_resume(args, folder / "last.pth.tar")
 
@@ -62,7 +62,7 @@ def main() -> None:
     def train_step(index: torch.Tensor) -> torch.Tensor:
         """One Adam step on the poses `index` of the global batch."""
         mine = run.shard(index)
-        rows = mine if frames == 1 else windows(mine, train.first[mine], train.last[mine], frames, args.causal)
+        rows = mine if frames == 1 else windows(mine, first[mine], last[mine], frames, args.causal)
         points, target = keypoints[rows], targets[mine]
         if args.flip_train:
             flipped = run.shard(torch.rand(len(index), device=run.device, generator=run.generator)) < 0.5
@@ -124,7 +124,7 @@ def main() -> None:
         log.plot(folder / "curves.png")
         if table:
             print(table)
-        print(f"best {test.name} MPJPE {best:.1f} mm; {evaluation.what_was_scored(args, test, cross)}")
+        print(evaluation.best_line(args, best, test, cross))
         print(f"results in {folder}")
 
 

@@ -42,12 +42,12 @@ def main() -> None:
         print(line)
     print(evaluation.what_was_scored(args, test, cross))
     if args.action_wise:
-        print(tables.action_table(tables.summaries(scores[0].reported, test.pose_set)))
+        print(tables.action_table(tables.summaries(scores[0].reported, test)))
     path = (args.output or file.parent) / f"results_{file.name.split('.')[0]}_{args.dataset}_{args.keypoints}.json"
     content = {
         "method": args.posenet_name, "checkpoint": str(file), "options": checkpoint.options_json(args), "joints": 16,
         "unit": "mm; PCK (150 mm) and AUC in percent", "protocol": evaluation.what_was_scored(args, test, cross),
-        "results": {part.split.name: evaluation.results_dictionary(part) for part in scores},
+        "results": {part.split.name.upper(): evaluation.results_dictionary(part) for part in scores},
     }  # fmt: skip
     tables.write_json(path, content)
     if args.vis_html:

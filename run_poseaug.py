@@ -76,7 +76,7 @@ def main() -> None:
     ratios = torch.zeros(2, device=run.device)  # of this epoch: how much harder BA's and RT's poses should be
     feedback_of_ba = (ratios[0], args.hardratio_std_ba, args.gloss_factorfeedback_ba, args.gloss_factordiv_ba)
     feedback_of_rt = (ratios[1], args.hardratio_std_rt, args.gloss_factorfeedback_rt, args.gloss_factordiv_rt)
-    shown_2d, shown_3d = train.keypoints[:4].clone(), train.poses[:4].clone()  # one pose, for a picture
+    shown_2d, shown_3d = train.inputs[:4].clone(), train.poses[:4].clone()  # one pose, for a picture
 
     saved = run_folder.resume(args, run, parts) if args.resume else {"epoch": 0, "row": None, "best": {}}
     finished, row, best = saved["epoch"], saved["row"], saved["best"]
@@ -249,7 +249,7 @@ def main() -> None:
     log.close()
     if run.is_main:
         log.plot(folder / "curves.png")
-        print(f"best {test.name} MPJPE {best['error_h36m_p1']:.1f} mm; {evaluation.what_was_scored(args, test, cross)}")
+        print(evaluation.best_line(args, best["error_h36m_p1"], test, cross))
         print(f"results in {folder}")
 
 

@@ -48,9 +48,8 @@ def main() -> None:
         "all depths zero": evaluation.score(evaluation.no_depth, test, run),
     }
     try:
-        train = evaluation.load_test(args, run.device, args.subjects_train).poses
-        mean = (train - train[:, :1]).mean(0)
-        results["mean training pose"] = evaluation.score(evaluation.always(mean.to(run.device)), test, run)
+        mean = evaluation.load_test(args, run.device, args.subjects_train).relative.mean(0)
+        results["mean training pose"] = evaluation.score(evaluation.always(mean), test, run)
     except InputError as error:
         logging.warning("no mean training pose to compare with: %s (--subjects-train)", error)
     if not run.is_main:
@@ -63,9 +62,9 @@ def main() -> None:
     print(text, flush=True)
     write_json(folder / "results.json", content)
     if args.vis:
-        print(f"picture: {picture(args, predict, test, run.device, folder, what)}")
+        print(f"picture: {picture(args, predict, test, folder, what)}")
     if args.vis_html:
-        print(f"page: {page(args, predict, test, run.device, what)}")
+        print(f"page: {page(args, predict, test, what)}")
     print(f"results in {folder}")
 
 
@@ -79,15 +78,14 @@ def load(path: Path, device: torch.device) -> tuple[evaluation.Predict, str]:
 
 
 @torch.no_grad()
-def picture(args, predict: evaluation.Predict, test, device: torch.device, folder: Path, what: str) -> Path:
+def picture(args, predict: evaluation.Predict, test, folder: Path, what: str) -> Path:
     """A GIF of 2D input, prediction and truth; the prediction at the truth's size, not turned."""
     sequence = test.sequences[0]
     rows = slice(sequence.start, sequence.start + min(sequence.length, GIF_STEP * args.vis_frames), GIF_STEP)
-    keypoints, truth = test.keypoints[rows].to(device), test.poses[rows].to(device)
-    target = truth - truth[:, :1]
+    keypoints, target = test.keypoints[rows], test.poses[rows] - test.poses[rows, :1]
     pose = predict(keypoints)[0].float()
     pose = evaluation.at_true_size(pose - pose[:, :1], target)
-    orientation = test.orientation[0].cpu()
+    orientation = sequence.camera.orientation
     path = folder / f"{args.ckpt.stem}_{sequence.subject}_{sequence.action.replace(' ', '_')}_camera{sequence.view}.gif"
     animation.save_animation(
         path, [keypoints.cpu(), *(to_z_up(p.cpu(), orientation) for p in (pose, target))],
@@ -99,12 +97,11 @@ def picture(args, predict: evaluation.Predict, test, device: torch.device, folde
 
 
 @torch.no_grad()
-def page(args, predict: evaluation.Predict, test, device: torch.device, what: str) -> Path:
+def page(args, predict: evaluation.Predict, test, what: str) -> Path:
     """A page for the browser of the first test sequence: pose and depth mirror at the truth's size, and the truth."""
     rows = vis_html.rows(test.sequences[0])
-    truth = test.poses[rows].to(device)
-    target = truth - truth[:, :1]
-    found = [pose.float() for pose in predict(test.keypoints[rows].to(device))]
+    target = test.poses[rows] - test.poses[rows, :1]
+    found = [pose.float() for pose in predict(test.keypoints[rows])]
     poses = [evaluation.at_true_size(pose - pose[:, :1], target) for pose in found]
     named = dict(zip((what, f"{what}, depth mirrored"), poses, strict=True))
     return vis_html.write_recording(

@@ -68,7 +68,7 @@ def main() -> None:
     finished, first_step, partial, best = (saved.get(key) for key in ("epoch", "step", "losses", "best"))
     log = RunLog(args.checkpoint, args, resume=bool(args.resume))
     if run.is_main:
-        parts = ", ".join(f"{n} {int((train.source == i).sum()):,}" for i, n in enumerate(train.names))
+        parts = ", ".join(f"{name} {count:,}" for name, count in train.counts().items())
         print(f"train {len(train):,} 2D poses ({parts}); {args.method}, {args.mode}; device {run.device}", flush=True)
 
     def train_step(index: Tensor) -> Tensor:

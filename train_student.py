@@ -49,12 +49,12 @@ def main() -> None:
     finished, first_step, partial, best = protocol.resume(args, model, optimizer, run, teacher_digest)
     log = RunLog(args.checkpoint, args, resume=bool(args.resume))
     if run.is_main:
-        print(f"train {train.pose_set.summary()}; 2D input {args.keypoints}; device {run.device}", flush=True)
+        print(f"train {train.summary()}; 2D input {args.keypoints}; device {run.device}", flush=True)
 
     # the teacher speaks once: only the depths it gives are learned from
     with torch.no_grad():
         teacher.eval()
-        chunks = run.progress(train.keypoints.split(protocol.CHUNK), text="teacher")
+        chunks = run.progress(train.inputs.split(protocol.CHUNK), text="teacher")
         depths = torch.cat([teacher(keypoints).pose[..., 2:] for keypoints in chunks])
 
     def train_step(index: torch.Tensor) -> torch.Tensor:
@@ -63,7 +63,7 @@ def main() -> None:
         rotations = run.shard(rotations.unflatten(0, (-1, REPLICAS))).transpose(0, 1).flatten(0, 1)
         mine = run.shard(index)
         with run.autocast():
-            losses = student_losses(model, train.keypoints[mine], depths[mine], rotations)
+            losses = student_losses(model, train.inputs[mine], depths[mine], rotations)
         total = args.reploss_weight * losses["depth"] + losses["reconstruction"]
         optimizer.zero_grad()
         (total * run.weight(mine, index)).backward()
@@ -72,13 +72,13 @@ def main() -> None:
         return torch.stack((losses["depth"], losses["reconstruction"], total)).detach()
 
     train_step = run.accelerate(train_step, optimizer)
-    steps = run.steps(len(train.keypoints), args.batch_size)
+    steps = run.steps(len(train), args.batch_size)
     for epoch in range(finished, args.epochs):
         began = time.perf_counter()
         lr = optimizer.param_groups[0]["lr"]
         model.train()
         losses = LossBuffer(("depth", "reconstruction", "total"), run, log, epoch, steps, partial)
-        batches = run.batches(len(train.keypoints), args.batch_size, epoch, first_step)
+        batches = run.batches(len(train), args.batch_size, epoch, first_step)
         for i, index in run.progress(batches, steps, f"epoch {epoch + 1}"):
             losses.record(i, train_step(index), len(index))
             if run.stop_requested:

@@ -44,7 +44,7 @@ def main() -> None:
     finished, first_step, partial, best = protocol.resume(args, model, optimizer, run)
     log = RunLog(args.checkpoint, args, resume=bool(args.resume))
     if run.is_main:
-        print(f"train {train.pose_set.summary()}; 2D input {args.keypoints}; device {run.device}", flush=True)
+        print(f"train {train.summary()}; 2D input {args.keypoints}; device {run.device}", flush=True)
 
     def train_step(index: torch.Tensor) -> torch.Tensor:
         """One SGD step on the poses `index` of the global batch."""
@@ -52,7 +52,7 @@ def main() -> None:
         rotations = run.shard(rotations.unflatten(0, (-1, REPLICAS))).transpose(0, 1).flatten(0, 1)
         mine = run.shard(index)
         with run.autocast():
-            losses = teacher_losses(model, train.keypoints[mine], rotations, align_root=aligned)
+            losses = teacher_losses(model, train.inputs[mine], rotations, align_root=aligned)
         total = args.reploss_weight * losses["reprojection"] + losses["cycle"]
         optimizer.zero_grad()
         (total * run.weight(mine, index)).backward()
@@ -61,13 +61,13 @@ def main() -> None:
         return torch.stack((losses["reprojection"], losses["cycle"])).detach()
 
     train_step = run.accelerate(train_step, optimizer, key=lambda: aligned)
-    steps = run.steps(len(train.keypoints), args.batch_size)
+    steps = run.steps(len(train), args.batch_size)
     for epoch in range(finished, args.epochs):
         aligned, began = epoch < ALIGNED_EPOCHS, time.perf_counter()
         lr = optimizer.param_groups[0]["lr"]
         model.train()
         losses = LossBuffer(("reprojection", "cycle"), run, log, epoch, steps, partial)
-        batches = run.batches(len(train.keypoints), args.batch_size, epoch, first_step)
+        batches = run.batches(len(train), args.batch_size, epoch, first_step)
         for i, index in run.progress(batches, steps, f"epoch {epoch + 1}"):
             losses.record(i, train_step(index), len(index))
             if run.stop_requested:

@@ -5,13 +5,12 @@ protocol; those marked take something from the truth:
 
     as it is     the pose as predicted. Methods that do not know the size of a body have neither an MPJPE nor what
                  counts millimetres; N-MPJPE and P-MPJPE, which fit every pose to the truth, they have
-    scale        the truth's scale for every pose (`metrics.calibrate_by_scale`)
-    mirror       besides, the better of the pose and its mirror image in depth (`metrics.ites_evaluation`)
+    scale        the truth's scale for every pose (`methods.ites.metrics.calibrate_by_scale`)
+    mirror       besides, the better of the pose and its mirror image in depth (`ites_evaluation`)
 """
 
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,13 +20,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.train_step import Stopwatch
 from common import metrics
-from common.datasets.h36m_layout import ites_keypoints, load_pose_set
+from common.datasets.h36m_layout import load_pose_set
 from common.images.loader import evaluation_loader
 from common.multiview.labels import NORMALISED_POSE, normalise
-from common.pose_set import PoseSet
+from common.pose_set import PoseSet, screen_keypoints
 from common.run import checkpoint
 from common.run.run import Run
-from common.screen import screen_inputs
 from common.skeleton import H36M_16, H36M_17, Skeleton, convert
 from common.synthetic.dataset import ensure_named
 from methods import lifters
@@ -38,6 +36,8 @@ from methods.encoder_decoder import scores as views_scores
 from methods.hourglass import checkpoint as hourglass_checkpoint
 from methods.hourglass import evaluation, options
 from methods.hourglass import scoring as hourglass_scoring
+from methods.ites.metrics import calibrate_by_scale, depth_flip, ites_evaluation
+from methods.ites.scaling import network_input
 from methods.lifters import POSEAUG, SavedLifter
 from methods.poseaug import evaluation as poseaug
 from models.encoder_decoder.predict import pose_predictor
@@ -84,9 +84,9 @@ def protocols(pose: Tensor, target: Tensor, knows_size: bool, sequence: Tensor |
     if knows_size:
         return {AS_IT_IS: plain}
     fits = {name: plain[name] if name in ("N-MPJPE", "P-MPJPE") else None for name in plain}
-    scaled = metrics.calibrate_by_scale(pose, target)
-    both = metrics.ites_evaluation(pose, target)
-    better = torch.where((both.mpjpe_flip < both.mpjpe_pose)[:, None, None], metrics.depth_flip(scaled), scaled)
+    scaled = calibrate_by_scale(pose, target)
+    both = ites_evaluation(pose, target)
+    better = torch.where((both.mpjpe_flip < both.mpjpe_pose)[:, None, None], depth_flip(scaled), scaled)
     mirrored = errors(better, target) | {"P-MPJPE": 1000 * _mean(both.p_mpjpe)}  # the better by this metric
     return {AS_IT_IS: fits, SCALE: errors(scaled, target, sequence), MIRROR: mirrored}
 
@@ -115,8 +115,8 @@ def load_lifter(path: Path, device: torch.device) -> tuple[SavedLifter, nn.Modul
 def lifter_inputs(method: str, test: PoseSet) -> Tensor:
     """The 2D input (N, 17 or 16, 2) of a split as the method's own scripts make it."""
     if method in POSEAUG:
-        return screen_inputs(replace(test, keypoints=convert(test.keypoints, H36M_17, H36M_16))).keypoints
-    return test.keypoints if method == "gan" else ites_keypoints(test)
+        return convert(screen_keypoints(test), H36M_17, H36M_16)
+    return test.keypoints if method == "gan" else network_input(test)
 
 
 def lift(saved: SavedLifter, network: nn.Module, points: Tensor, rows: Iterable[slice], run: Run) -> Tensor:
@@ -144,12 +144,12 @@ def warm_up_note(path: Path) -> str:
     return "; stopped in its warm-up, which only moves the norms' statistics: it takes more --minutes" * warming
 
 
-def load_cross(args: Namespace, device: torch.device) -> poseaug.ScreenSplit | None:
+def load_cross(args: Namespace, device: torch.device) -> PoseSet | None:
     """Other people and cameras, as `run_baseline.py --cross_data` has them; single poses of 16 joints."""
     return poseaug.load_cross_data(args, device)
 
 
-def score_cross(saved: SavedLifter, network: nn.Module, cross: poseaug.ScreenSplit, run: Run) -> dict[str, dict]:
+def score_cross(saved: SavedLifter, network: nn.Module, cross: PoseSet, run: Run) -> dict[str, dict]:
     """Scores by protocol on a cross-data set, without the published flip average.
 
     For lifters of 17 joints the neck is put halfway from thorax to head; for teacher and student one scale is set for

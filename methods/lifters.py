@@ -14,12 +14,12 @@ from torch.nn import functional as F
 
 import models
 from common.camera import normalise_screen
-from common.datasets.h36m_layout import scale_root_to_head
 from common.errors import InputError
 from common.run import checkpoint
 from common.skeleton import H36M_16, H36M_17, convert
 from methods.adversarial import checkpoint as gan_checkpoint
 from methods.adversarial.checkpoint import SavedNetwork
+from methods.ites.scaling import scale_root_to_head
 from models.adversarial.predict import predictor
 from models.lifters import LIFTERS, lifter_of
 

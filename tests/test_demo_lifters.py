@@ -9,17 +9,17 @@ from PIL import Image
 
 import models
 from common.camera import h36m_cameras, normalise_screen, unproject, world_to_camera
-from common.datasets.h36m_layout import ites_normalise
 from common.errors import InputError
 from common.files.npz import load_npz
-from common.lifting import windows
 from common.mocap.bvh import read_bvh
+from common.pose_set import windows
 from common.rotation import quaternion_to_matrix
 from common.skeleton import H36M_16, H36M_17, convert
 from common.video import upright
 from methods import lifters
 from methods.adversarial.checkpoint import SavedNetwork
 from methods.hourglass.checkpoint import parse_arch
+from methods.ites.scaling import normalise
 from tests.common.draw.test_page import contents
 from tests.common.video.test_read import BODY_25, body, listed, openpose, write
 from tests.conftest import assert_refused, command, run_command
@@ -78,7 +78,7 @@ def expected(method: str, model) -> torch.Tensor:
     pixels = torch.from_numpy(video())
     with torch.no_grad():
         if method in ("teacher", "student"):
-            keypoints = ites_normalise(pixels, torch.tensor((1145.0, 1145.0)))
+            keypoints = normalise(pixels, torch.tensor((1145.0, 1145.0)))
             pose = model(keypoints).pose
             return pose if method == "student" else unproject(keypoints, pose[..., 2:], nearest=None)
         if method == "gan":

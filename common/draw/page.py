@@ -82,7 +82,7 @@ def write_recording(
         about: how the poses were made comparable, under the title.
     """
     chosen = rows(recording)
-    orientation = pose_set.orientation[pose_set.sequences.index(recording)].cpu()
+    orientation = recording.camera.orientation
     count = chosen.stop - chosen.start
     length = f"{count:,} frames" if count == recording.length else f"first {count:,} of {recording.length:,} frames"
     return write_page(
