@@ -10,7 +10,7 @@ image, the 3D pose beside it), NAME_turning.gif, and poses.npz.
 
 teacher, student, mlp, gcn, videopose, stgcn, gan: without --method what the checkpoint holds. 2D poses come from a file
 of OpenPose, COCO (Detectron2), AlphaPose or MMPose (JSON), of VideoPose3D's inference (.npz), or from .npz or .npy, in
-any layout of common/keypoint_layouts.py. One person is followed and gaps are filled in; what was found is told joint by
+any layout of common/video/layouts.py. One person is followed and gaps are filled in; what was found is told joint by
 joint, with a warning of what does not look like the training set. Writes poses.npz, poses.json and poses.bvh (upright,
 metres), film.gif, and film.mp4 where there is ffmpeg. With --load_model instead of --keypoints, a network of
 train_hourglass.py finds the 2D poses of one person in --input: a video (through ffmpeg), a folder of frames, an image.
@@ -22,6 +22,7 @@ unless --vis-html asks for a page.
 """
 
 import logging
+import sys
 from argparse import Namespace
 from functools import partial
 from pathlib import Path
@@ -35,72 +36,51 @@ from common.errors import InputError
 from common.files.npz import save_npz
 from common.images.decode import REFINEMENTS
 from common.run import checkpoint  # fmt: skip
+from common.run.gpus import gpu_numbers, start_on_gpus
 from common.run.options import Parser, number
 from common.run.run import Run, start  # fmt: skip
 from common.run.script import run_script  # fmt: skip
 from common.video import find, frames  # fmt: skip
 from common.video.frames import Pictures
 from common.video.read import LAYOUT_NAMES, KeypointFile
-from methods import lift_video, lifters  # fmt: skip
+from methods import lifters, video_lifting  # fmt: skip
 from methods.hourglass import checkpoint as hourglass_checkpoint
-from methods.hourglass import evaluation, options, pictures  # fmt: skip
-from methods.lift_any import camera_poses
+from methods.hourglass import evaluation, pictures  # fmt: skip
 
-# Published options of the Caffe network that found the 2D pose.
-CAFFE = {
-    "proto2d": "Caffe's network description",
-    "model2d": "Caffe's weights",
-    "dataset": "Caffe's joints, COCO or MPI",
-}
+OPTIONS = (
+    ("--input", Path, None, "picture, video or folder of frames; none: blank paper", "IMAGE"),
+    ("--method", ("hourglass", *lifters.METHODS), None,
+     "how the pose is found; default: hourglass with --demo, else the lifter that the checkpoint holds"),
+    ("--demo", Path, None, "hourglass: an image or a folder of images", "IMAGE"),
+    ("--load_model", str, "",
+     "of train_hourglass.py or released: for hourglass, or the 2D model in front of a lifter", "FILE"),
+    ("--box", find.parse_box, None, "2D model: all that the person walks through, pixels; default: all", "X,Y,W,H"),
+    ("--gpus", str, "", "hourglass: 0: that GPU, -1: the CPU", "N"),
+    ("--refine", REFINEMENTS, "taylor", "hourglass: where on the map a joint is"),
+    ("--ckpt", Path, None, "trained lifter: our own or released", "FILE"),
+    ("--keypoints", Path, None, "2D pose: .json, .npz, .npy, or a folder of JSON", "FILE"),
+    ("--layout", str, None, f"joints of the 2D pose: {', '.join(LAYOUT_NAMES)} (else found)", "NAME"),
+    ("--thr", number(float, 0), 0.1, "a joint of less confidence is missing; Detectron's are low: 0.02"),
+    ("--frame", number(int, 0), 0, "of a sequence, the one shown from all sides"),
+    ("--fps", number(float, 0.1), None, "frames per second; default: as the file says, else 25"),
+    ("--output", Path, "demo_out", "where the pictures go", "DIR"),
+)  # fmt: skip
+# Of the published demo's 2D model: the input's size, which keypoints do not need; Caffe's network, weights and joints.
+INPUT_SIZE = (("--width", number(int, 1), 368, "pixels"), ("--height", number(int, 1), 368, "pixels"))
+CAFFE = (("--proto2d", str, None, "network"), ("--model2d", str, None, "weights"), ("--dataset", str, None, "joints"))
+NO_CAFFE = (
+    "there is no Caffe here; give the file of another 2D model as --keypoints FILE, or a network of this framework as "
+    "--load_model FILE"
+)
 
 
 def options_parser() -> Parser:
     parser = Parser(__doc__)
-    parser.add_argument(
-        "--input", type=Path, metavar="IMAGE", help="picture, video or folder of frames; none: blank paper"
-    )
-    parser.add_argument(
-        "--method",
-        choices=("hourglass", *lifters.METHODS),
-        help="how the pose is found; default: hourglass with --demo, else the lifter that the checkpoint holds",
-    )
-    parser.add_argument("--demo", type=Path, metavar="IMAGE", help="hourglass: an image or a folder of images")
-    parser.add_argument(
-        "--load_model", default="", metavar="FILE",
-        help="of train_hourglass.py or released: for hourglass, or the 2D model in front of a lifter",
-    )  # fmt: skip
-    parser.add_argument(
-        "--box",
-        type=find.box,
-        metavar="X,Y,W,H",
-        help="2D model: all that the person walks through, pixels; default: all",
-    )
-    parser.add_argument("--gpus", default="", metavar="N", help="hourglass: 0: that GPU, -1: the CPU")
-    parser.add_argument(
-        "--refine", choices=REFINEMENTS, default="taylor", help="hourglass: where on the map a joint is"
-    )
-    parser.add_argument("--ckpt", type=Path, metavar="FILE", help="trained lifter: our own or released")
-    parser.add_argument(
-        "--keypoints", type=Path, metavar="FILE", help="2D pose: .json, .npz, .npy, or a folder of JSON"
-    )
-    parser.add_argument(
-        "--layout", metavar="NAME", help=f"joints of the 2D pose: {', '.join(LAYOUT_NAMES)} (else found)"
-    )
-    parser.add_argument(
-        "--thr",
-        type=number(float, 0),
-        default=0.1,
-        help="a joint of less confidence is missing; Detectron's are low: 0.02",
-    )
-    parser.add_argument("--frame", type=number(int, 0), default=0, help="of a sequence, the one shown from all sides")
-    parser.add_argument("--fps", type=number(float, 0.1), help="frames per second; default: as the file says, else 25")
-    parser.add_argument("--output", type=Path, default=Path("demo_out"), metavar="DIR", help="where the pictures go")
-    parser.add_argument("--width", type=number(int, 1), default=368, help="of a 2D model's input; keypoints need none")
-    parser.add_argument("--height", type=number(int, 1), default=368, help="of a 2D model's input; keypoints need none")
-    for name, text in CAFFE.items():
-        parser.add_argument(f"--{name}", metavar="TEXT", help=f"{text}: refused, see --keypoints")
-    lift_video.add_options(parser)
-    parser.add_run_options()
+    parser.add_table("Input and method", OPTIONS)
+    parser.add_table("Keypoints of a video", video_lifting.OPTIONS)
+    parser.add_run_options(training=False, draws=False)
+    parser.accept(INPUT_SIZE)
+    parser.refuse(NO_CAFFE, CAFFE)
     return parser
 
 
@@ -122,8 +102,8 @@ def from_keypoints(args: Namespace, run: Run, saved: lifters.SavedLifter, images
     raw = None
     if args.load_model:
         finder, _ = load_finder(args, run)
-        raw = find.follow(finder, images, args.thr, args.box, partial(run.progress, text="2D poses"))
-    found, size, fps, report = lift_video.read(args, images, saved.method, raw)
+        raw = find.find_in_video(finder, images, args.thr, args.box, partial(run.progress, text="2D poses"))
+    found, size, fps, report = video_lifting.read(args, images, saved.method, raw)
     images = None if images is None else images.part(slice(found.rows.start, found.rows.stop))
     print(report)
     count = len(found.points)
@@ -136,7 +116,7 @@ def from_keypoints(args: Namespace, run: Run, saved: lifters.SavedLifter, images
     if saved.method == "gan":
         files = draw(found, poses, images, args, fps)
     if saved.method != "gan" or count > 1 or args.vis_html:
-        written, how = lift_video.write(args.output, found, poses, saved.method, fps, args, images, not files)
+        written, how = video_lifting.write(args.output, found, poses, saved.method, fps, args, images, not files)
         print(how)
         files += written
     names = [file.name for file in files]
@@ -147,25 +127,18 @@ def lift(
     saved: lifters.SavedLifter, file: Path, found: KeypointFile, size: tuple[int, int] | None, run: Run
 ) -> torch.Tensor:
     """Poses (T, 17, 3), camera axes, the hip at the origin, in the lifter's unit."""
-    network = models.create(saved.network.name, **saved.network.sizes)
-    checkpoint.load_weights(network, saved.network.state, file)
+    network = lifters.network_of(saved, file).to(run.device)
     points = torch.from_numpy(found.points)
     lifters.check_size(points, file.name)
-    keypoints = lifters.lifter_input(saved.method, points, size).to(run.device)
+    keypoints = lifters.input_of(saved.method, points, size).to(run.device)
     with run.autocast():
-        return camera_poses(network.to(run.device).eval(), saved.method, keypoints, saved.camera, saved.factor)
+        return lifters.camera_poses(saved, network, keypoints)
 
 
 def check_options(parser: Parser, args: Namespace) -> None:
-    """Refuse Caffe's networks, and 2D poses from nowhere or from two sides."""
+    """Refuse 2D poses from nowhere or from two sides."""
     if args.ckpt is None:
         parser.error("which lifter? give --ckpt FILE; of images: --demo IMAGE --load_model FILE")
-    caffe = [f"--{name}" for name in CAFFE if getattr(args, name) is not None]
-    if caffe:
-        parser.error(
-            f"{', '.join(caffe)}: there is no Caffe here; give the file of another 2D model as --keypoints FILE, or a "
-            "network of this framework as --load_model FILE"
-        )
     if args.keypoints and args.load_model:
         parser.error("both --keypoints and --load_model give 2D poses: leave one out")
     if args.keypoints is None and not (args.load_model and args.input):
@@ -205,9 +178,9 @@ def from_images(parser: Parser, args: Namespace) -> None:
         parser.error("hourglass takes --demo IMAGE_OR_FOLDER and --load_model FILE")
     if args.gpus.strip() == "-1":
         args.device = "cpu"
-    if len(options.gpu_numbers(args.gpus)) > 1:
+    if len(gpu_numbers(args.gpus)) > 1:
         parser.error(f"--gpus {args.gpus}: the demo takes one, or -1 for the CPU")
-    run = options.start_on_gpus(args)
+    run = start_on_gpus(args, sys.argv)
     files = pictures.image_files(source)
     finder, has_depths = load_finder(args, run)
     if not has_depths:
@@ -226,10 +199,10 @@ def from_images(parser: Parser, args: Namespace) -> None:
 
 def load_finder(args: Namespace, run: Run) -> tuple[find.Finder, bool]:
     """The image network of --load_model, and whether it has depths."""
-    path = options.find_weights(args.load_model)
+    path = hourglass_checkpoint.find_weights(args.load_model)
     saved = hourglass_checkpoint.load(path)
     model = models.create(saved.name, **saved.sizes)
-    hourglass_checkpoint.load_weights(model, saved.state, path)
+    hourglass_checkpoint.load_any_stage(model, saved.state, path)
     model = model.to(run.device, memory_format=evaluation.memory_format(run.device)).eval()
     predict = evaluation.network(model, run, hourglass_checkpoint.arch_of(saved))
     trained = checkpoint.saved_options(saved.file)

@@ -18,18 +18,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import models
 from common.errors import InputError
 from common.files.atomic import write_atomic
-from common.run import checkpoint
 from common.run.options import Parser
 from common.run.script import run_script
 from methods import lifters
-from methods.lift_any import forward_of
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 POSES = (5, 64)  # batches of the check; neither is the size that the graph was traced with
 TOLERANCE = 1e-4  # of the largest coordinate
+OPTIONS = (
+    ("-c --ckpt", Path, ..., "checkpoint of a lifter", "FILE"),
+    ("--method", lifters.METHODS, None, "default: as the file says"),
+    ("--causal", bool, None, "videopose was trained with --causal"),
+    ("--output", Path, None, "default: beside the checkpoint, .onnx", "FILE"),
+)  # fmt: skip
 
 
 class Lifter(nn.Module):
@@ -38,7 +41,7 @@ class Lifter(nn.Module):
     def __init__(self, network: nn.Module, saved: lifters.SavedLifter):
         super().__init__()
         self.network = network
-        self.lift = forward_of(network, saved.method, saved.camera, saved.factor)
+        self.lift = lifters.forward_of(saved, network)
 
     def forward(self, keypoints: Tensor) -> Tensor:
         pose = self.lift(keypoints).float()
@@ -47,18 +50,14 @@ class Lifter(nn.Module):
 
 def main() -> None:
     parser = Parser(__doc__)
-    parser.add_argument("-c", "--ckpt", type=Path, required=True, metavar="FILE", help="checkpoint of a lifter")
-    parser.add_argument("--method", choices=lifters.METHODS, help="default: as the file says")
-    parser.add_argument("--causal", action="store_true", default=None, help="videopose was trained with --causal")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="default: beside the checkpoint, .onnx")
+    parser.add_table("Export", OPTIONS)
     args = parser.parse_args()
     missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"export needs {', '.join(missing)}: pip install {' '.join(missing)}")
 
     saved = lifters.load(args.ckpt, args.method, args.causal)
-    network = models.create(saved.network.name, **saved.network.sizes).eval()
-    checkpoint.load_weights(network, saved.network.state, args.ckpt)
+    network = lifters.network_of(saved, args.ckpt)
     lifter = Lifter(network, saved).eval()
     target = args.output or args.ckpt.with_suffix(".onnx")
     content = export(lifter, example(saved, network, 3))

@@ -20,16 +20,18 @@ from common.run.script import run_script
 
 ROOT = Path(__file__).parent
 COLUMNS = ("MPJPE", "P-MPJPE", "plain N-MPJPE", "plain P-MPJPE")
+OPTIONS = (
+    ("--folder", Path, "checkpoint/quickstart", "where the runs go", "DIR"),
+    ("--data-dir", Path, "data", "where the synthetic set is kept", "DIR"),
+    ("--downsample", number(int, 1), 25, "use every n-th frame"),
+    ("--teacher-epochs", number(int, 1), 4, "epochs of the teacher"),
+    ("--student-epochs", number(int, 1), 3, "epochs of the student"),
+)
 
 
 def main() -> None:
     parser = Parser(__doc__)
-    options = parser.add_argument_group("Quick start")
-    options.add_argument("--folder", type=Path, default=Path("checkpoint/quickstart"), help="where the runs go")
-    options.add_argument("--data-dir", type=Path, default=Path("data"), help="where the synthetic set is kept")
-    options.add_argument("--downsample", type=number(int, 1), default=25, help="use every n-th frame")
-    options.add_argument("--teacher-epochs", type=number(int, 1), default=4, help="epochs of the teacher")
-    options.add_argument("--student-epochs", type=number(int, 1), default=3, help="epochs of the student")
+    parser.add_table("Quick start", OPTIONS)
     args = parser.parse_args()
 
     began = time.perf_counter()

@@ -16,55 +16,32 @@ import torch
 from torch.nn import functional as F
 
 import models
-from common.lifting import mirror, windows
+from common.pose_set import windows
 from common.run import checkpoint
 from common.run.log import RunLog
 from common.run.losses import LossBuffer
-from common.run.options import Parser, bool_string, number
 from common.run.run import start
 from common.run.script import run_script
 from common.run.state import Progress
-from common.skeleton import H36M_16
-from methods.poseaug import evaluation, run_folder
-from methods.poseaug import options as lifter_options
+from common.skeleton import H36M_16, mirror
+from methods.poseaug import evaluation, options, run_folder
 
 COLUMNS = ("epoch", "lr", "loss_train", "error_h36m_p1", "error_h36m_p2", "error_3dhp_p1", "error_3dhp_p2")
 
 
-def options() -> Parser:
-    """The published options and ours."""
-    parser = lifter_options.parser(__doc__)
-    training = lifter_options.add_training_options(
-        parser, pretrain=False, pretrain_help="start from a FILE's weights, or True: from the one pretrained baseline"
-    )
-    training.add_argument("--lr", type=number(float, 0), default=1e-3, help="of Adam")
-    training.add_argument("--lr_decay", type=number(int, 1), default=100000, help="steps between changes of the rate")
-    training.add_argument("--lr_gamma", type=number(float, 0), default=0.96, help="factor on the rate at each change")
-    training.add_argument("--snapshot", type=number(int, 1), default=25, help="epochs between numbered checkpoints")
-    training.add_argument("--flip_train", action="store_true", help="mirror every other pose at random")
-    training.add_argument(
-        "--action-wise",
-        type=bool_string,
-        default=True,
-        metavar="BOOL",
-        help="also print the errors by action at the end",
-    )
-    return parser
-
-
 def main() -> None:
-    parser = options()
+    parser = options.baseline_parser(__doc__)
     args = parser.parse_args()
-    lifter_options.check_options(parser, args)
+    options.check_options(parser, args)
     run = start(args)
     train = evaluation.load_split(args, args.subjects_train, run.device)
     test = evaluation.load_split(args, args.subjects_test, run.device)
     cross = evaluation.load_cross_data(args, run.device)
-    keypoints, targets = train.keypoints, train.relative
+    keypoints, targets, first, last = train.inputs, train.relative, train.first, train.last
     folder = run_folder.run_folder(args, run_folder.time_of_day(iso=False))
     run.settle_resume(args, folder / "last.pth.tar")
 
-    model = models.create(args.posenet_name, **lifter_options.lifter_sizes(args))
+    model = models.create(args.posenet_name, **options.lifter_sizes(args))
     pretrained = None if args.resume else run_folder.find_pretrained(args)
     if pretrained:
         run_folder.load_lifter(model, pretrained, torch.device("cpu"))
@@ -81,7 +58,7 @@ def main() -> None:
     def train_step(index: torch.Tensor) -> torch.Tensor:
         """One Adam step on the poses `index` of the global batch."""
         mine = run.shard(index)
-        rows = mine if frames == 1 else windows(mine, train.first[mine], train.last[mine], frames, args.causal)
+        rows = mine if frames == 1 else windows(mine, first[mine], last[mine], frames, args.causal)
         points, target = keypoints[rows], targets[mine]
         if args.flip_train:
             flipped = run.shard(torch.rand(len(index), device=run.device, generator=run.generator)) < 0.5
@@ -134,7 +111,7 @@ def main() -> None:
     log.plot(folder / "curves.png")
     if args.action_wise:
         run.say(evaluation.action_table(scored[0]))
-    run.say(f"best {test.name} MPJPE {best:.1f} mm; {evaluation.what_was_scored(args, test, cross)}")
+    run.say(evaluation.best_line(args, best, test, cross))
     run.say(f"results in {folder}")
 
 

@@ -11,31 +11,15 @@ a table by action, and writes results.json beside the checkpoint (or into --outp
 from pathlib import Path
 
 import models
-from common.draw import page, tables
+from common.draw import tables
 from common.run import checkpoint
-from common.run.options import bool_string, number
 from common.run.run import start
 from common.run.script import run_script
 from methods.poseaug import evaluation, options, run_folder
 
 
 def main() -> None:
-    parser = options.parser(__doc__, training=False)
-    unused = parser.add_argument_group("Accepted as the published commands have them; scoring does not depend on them")
-    options.add_training_data(unused)
-    options.add_run_folder(unused)
-    unused.add_argument("--batch_size", type=number(int, 1), default=1024, help="of training")
-    unused.add_argument("--epochs", type=number(int, 1), default=50, help="of training")
-    unused.add_argument("--lr", type=number(float, 0), default=1e-3, help="of training")
-    unused.add_argument("--lr_decay", type=number(int, 1), default=100000, help="of training")
-    unused.add_argument("--lr_gamma", type=number(float, 0), default=0.96, help="of training")
-    unused.add_argument("--snapshot", type=number(int, 1), default=25, help="of training")
-    unused.add_argument("--no_max", dest="max_norm", action="store_false", help="of training")
-    unused.add_argument("--pretrain", type=bool_string, default=False, metavar="BOOL", help="of training")
-    output = parser.add_argument_group("Results")
-    output.add_argument("--action-wise", type=bool_string, default=True, metavar="BOOL", help="print a table by action")
-    output.add_argument("--output", type=Path, default=None, metavar="DIR", help="default: the checkpoint's folder")
-    page.add_option(output)
+    parser = options.evaluation_parser(__doc__)
     args = parser.parse_args()
     options.check_lifter(parser, args)
     if not args.evaluate:
@@ -61,7 +45,7 @@ def main() -> None:
     content = {
         "method": args.posenet_name, "checkpoint": str(file), "options": checkpoint.options_json(args), "joints": 16,
         "unit": "mm; PCK (150 mm) and AUC in percent", "protocol": evaluation.what_was_scored(args, test, cross),
-        "results": {part.split.name: evaluation.results_dictionary(part) for part in scores},
+        "results": {part.split.name.upper(): evaluation.results_dictionary(part) for part in scores},
     }  # fmt: skip
     tables.write_json(path, content)
     if args.vis_html:

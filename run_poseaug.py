@@ -67,11 +67,7 @@ class Feedback:
 
 
 def main() -> None:
-    parser = options.parser(__doc__)
-    training = options.add_training_options(
-        parser, True, "start from the one pretrained baseline of this lifter and 2D input, from nothing, or from FILE"
-    )
-    options.add_poseaug_options(parser, training)
+    parser = options.poseaug_parser(__doc__)
     args = parser.parse_args()
     options.check_poseaug(parser, args)
     run = start(args)
@@ -159,7 +155,7 @@ def main() -> None:
             state.save(Progress(epoch, best=best, more={"row": row}))
     log.close()
     log.plot(folder / "curves.png")
-    run.say(f"best {test.name} MPJPE {best['error_h36m_p1']:.1f} mm; {evaluation.what_was_scored(args, test, cross)}")
+    run.say(evaluation.best_line(args, best["error_h36m_p1"], test, cross))
     run.say(f"results in {folder}")
 
 

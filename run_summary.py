@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import run_baseline
 from common.errors import InputError
 from common.run.options import Parser, number
 from common.run.script import Interrupted, Signals, run_script
@@ -26,21 +25,24 @@ from methods.poseaug import summary
 SCRIPTS = Path(__file__).resolve().parent
 
 
+OPTIONS = (
+    ("folders", Path, None, "run folders, or folders above them", None, {"nargs": "*"}),
+    ("--epoch", summary.CHOICES, "min",
+     "a run's number: its lowest test error, as published (it chooses the epoch on the test set), or its last"),
+    ("--output -o", Path, None,
+     "where tables and chart go (default: checkpoint/summary; with --grid the grid's folder)", "DIR"),
+)  # fmt: skip
+GRID = (
+    ("--grid", Path, None, "list the runs of a grid", "FILE.yaml"),
+    ("--run", bool, False, "start those that are missing, then write the tables"),
+    ("--jobs", number(int, 1), 1, "runs at a time", "N"),
+)
+
+
 def options() -> Parser:
     parser = Parser(__doc__)
-    parser.add_argument("folders", nargs="*", type=Path, help="run folders, or folders above them")
-    parser.add_argument(
-        "--epoch", choices=summary.CHOICES, default="min",
-        help="a run's number: its lowest test error, as published (it chooses the epoch on the test set), or its last",
-    )  # fmt: skip
-    parser.add_argument(
-        "--output", "-o", type=Path, default=None, metavar="DIR",
-        help="where tables and chart go (default: checkpoint/summary; with --grid the grid's folder)",
-    )  # fmt: skip
-    group = parser.add_argument_group("Grid")
-    group.add_argument("--grid", type=Path, default=None, metavar="FILE.yaml", help="list the runs of a grid")
-    group.add_argument("--run", action="store_true", help="start those that are missing, then write the tables")
-    group.add_argument("--jobs", type=number(int, 1), default=1, metavar="N", help="runs at a time")
+    parser.add_table("Tables", OPTIONS)
+    parser.add_table("Grid", GRID)
     return parser
 
 
@@ -101,11 +103,9 @@ def read_options(kind: str, words: Sequence[str]) -> Mapping[str, Any]:
         raise InputError(message)
 
     if kind == "baseline":
-        parser, check = run_baseline.options(), lifter_options.check_options
+        parser, check = lifter_options.baseline_parser(""), lifter_options.check_options
     else:
-        parser, check = lifter_options.parser(""), lifter_options.check_poseaug
-        training = lifter_options.add_training_options(parser, True, "")
-        lifter_options.add_poseaug_options(parser, training)
+        parser, check = lifter_options.poseaug_parser(""), lifter_options.check_poseaug
     parser.error = refuse
     args = parser.parse_args(words)
     check(parser, args)

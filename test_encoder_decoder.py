@@ -13,109 +13,70 @@ results.json and the pictures beside the file, or into --output.
 
 import math
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-import models
-from common.draw import page
 from common.draw.tables import write_json
 from common.errors import InputError
 from common.multiview.labels import NORMALISED_POSE, denormalise, normalise
-from common.run import checkpoint
-from common.run.options import Parser, number
-from common.run.run import Run, derived_seed, start
+from common.run.checkpoint import options_json
+from common.run.run import Run, start
 from common.run.script import run_script
-from methods.encoder_decoder import checkpoint as encoder_decoder_checkpoint
-from methods.encoder_decoder import data as shared
-from methods.encoder_decoder import options, pictures
-from methods.encoder_decoder import scores as scoring
-from models.encoder_decoder import losses, views
+from methods.encoder_decoder import checkpoint, data, few_labels, options, pictures, scores
+from models.encoder_decoder import losses
 from models.encoder_decoder.predict import other_views, pose_predictor, turned
-
-CURVES = ("self-supervised features", "from scratch")
-
-
-def build_parser() -> Parser:
-    """Ours; the data's are those of the training."""
-    parser = Parser(__doc__)
-    options.add_data_options(parser, cameras=0, subject_batches=False)
-    parser.set_defaults(input_dimension=None)
-    testing = parser.add_argument_group("Testing")
-    testing.add_argument("-c", "--ckpt", type=Path, required=True, metavar="FILE", help="trained network")
-    testing.add_argument("--output", type=Path, default=None, metavar="DIR", help="default: a folder beside the file")
-    testing.add_argument("--viewer", action="store_true", help="open the viewer, which needs a display")
-    testing.add_argument("--gif", action="store_true", help="write the sweep of the yaw")
-    testing.add_argument("--image", type=number(int, 0), default=0, metavar="N", help="which held-out image to turn")
-    testing.add_argument("--angles", type=number(int, 8), default=36, metavar="N", help="views of the sweep")
-    page.add_option(testing)
-    labels = parser.add_argument_group("Few labels")
-    labels.add_argument(
-        "--label_fraction", default="", metavar="LIST", help="parts of the training labels, 0 to 1, with commas between"
-    )
-    labels.add_argument("--label_steps", type=number(int, 1), default=1000, help="training steps for each")
-    labels.add_argument("--learning_rate", "--lr", dest="learning_rate", type=number(float, 0), default=0.001)
-    parser.add_run_options()
-    return parser
 
 
 def main() -> None:
-    args = build_parser().parse_args()
+    args = options.testing_parser(__doc__).parse_args()
     run = start(args)
-    fractions = label_fractions(args.label_fraction)
-    found = encoder_decoder_checkpoint.load(args.ckpt)
-    if args.input_dimension not in (None, found.sizes["resolution"]):
-        raise InputError(
-            f"{args.ckpt} is for images of {found.sizes['resolution']} pixels: leave --input_dimension out"
-        )
-    args.input_dimension = found.sizes["resolution"]
-    model = models.create("encoder_decoder", **found.sizes)
-    checkpoint.load_weights(model, found.state, args.ckpt)
+    fractions = few_labels.fractions(args.label_fraction)
+    model, saved = checkpoint.load_network(args.ckpt, args)
     model = run.prepare(model).eval()
-    folder = shared.find_folder(args, run)
-    test = shared.load_test(folder, args, run, NORMALISED_POSE)
+    folder = data.find_folder(args, run)
+    test = data.load_test(folder, args, run, NORMALISED_POSE)
     if test is None:
         raise InputError(f"{folder} has no subject 9 or 11: say with --test_subjects whom to score on")
-    has_pose = found.source == "published" or found.file.get("stage") == "pose"
+    has_pose = saved.source == "published" or saved.file.get("stage") == "pose"
     output = args.output or args.ckpt.parent / f"{args.ckpt.stem}_test"
-    if run.is_main:
-        count = f"{len(test.groups):,} frames in {test.groups.rows.shape[1]} cameras"
-        print(f"{args.ckpt}; {folder}, subjects {subjects(test)}: {count}; device {run.device}", flush=True)
+    count = f"{len(test.groups):,} frames in {test.groups.rows.shape[1]} cameras"
+    say(run, f"{args.ckpt}; {folder}, subjects {subjects(test)}: {count}; device {run.device}")
     if args.viewer:
         show(model, test, run, has_pose)
         return
 
-    images = scoring.score_views(partial(other_views, model), test, run, args.batch_size_test)
+    images = scores.score_views(partial(other_views, model), test, run, args.batch_size_test)
     say(run, f"pixel error of synthesised views, grey levels of 255\n{images.table()}")
-    geometry = partial(scoring.geometry_table, lambda pictures: model.encode(pictures).geometry, run=run)
-    points = geometry(test, test.rows(), batch_size=args.batch_size)
-    results = {}
-    if has_pose:
-        results["pose head"] = scoring.score_poses(pose_predictor(model, points, test.labels), test, test.rows(), run)
-    results["mean pose"] = scoring.score_poses(scoring.mean_pose(test), test, test.rows(), run)
-    say(run, f"\nposes, mm; 17 joints, root-relative\n{scoring.pose_table(results)}")
+    points = scores.geometry_table(model, test, test.rows(), run, args.batch_size)
+    head = pose_predictor(model, points, test.labels) if has_pose else None
+    results = {"pose head": head, "mean pose": scores.mean_pose(test)}
+    results = {name: scores.score_poses(find, test, test.rows(), run) for name, find in results.items() if find}
+    say(run, f"\nposes, mm; 17 joints, root-relative\n{scores.pose_table(results)}")
     if has_pose:
         say(run, f"published error (N-MPJPE without the root): {results['pose head']['N-MPJPE'] * 17 / 16:.1f} mm")
     content = {"pixel_error": images.overall, "cameras": images.cameras, "pairs": images.pairs[0].tolist()}
-    content |= {"poses": results, "checkpoint": str(args.ckpt), "options": checkpoint.options_json(args)}
+    content |= {"poses": results, "checkpoint": str(args.ckpt), "options": options_json(args)}
 
     if fractions:
-        table = few_labels(args, run, model, found.sizes, folder, test, points, geometry, fractions)
-        content["label_fraction"] = {str(fraction): scores for fraction, scores in table.items()}
+        train = data.load_train(folder, args, run, NORMALISED_POSE, ("img_crop",))
+        rows = train.rows(args.every_nth_frame)
+        features = few_labels.Features(scores.geometry_table(model, train, rows, run, args.batch_size), points)
+        say(run, f"\nfew labels: {args.label_steps} steps for each; mm on held-out subjects")
+        content["label_fraction"] = table = {}
+        for part, count, found in few_labels.score(args, run, saved.sizes, train, test, features, fractions):
+            table[str(part)] = found
+            say(run, f"{100 * part:g} % of the labels, {count:,} images\n{scores.pose_table(found)}")
         if run.is_main:
-            curves = {name: [scores[name]["N-MPJPE"] for scores in table.values()] for name in CURVES}
-            path = pictures.save_label_curve(
-                output / "label_fraction.png", list(table), curves, results["mean pose"]["N-MPJPE"]
-            )
-            print(f"curve: {path}")
+            curves = {name: [found[name]["N-MPJPE"] for found in table.values()] for name in few_labels.CURVES}
+            path = output / "label_fraction.png"
+            print(f"curve: {pictures.save_label_curve(path, fractions, curves, results['mean pose']['N-MPJPE'])}")
     if run.is_main:
         write_json(output / "results.json", content)
         if args.gif:
             image, sweep, angles = sweep_of(model, test, run, args.image, args.angles, has_pose)
             print(f"picture: {pictures.save_sweep(output, image, sweep, angles)}")
         if args.vis_html:
-            head = pose_predictor(model, points, test.labels) if has_pose else None
             print(f"page: {pictures.save_page(args.vis_html, test, head)}")
         print(f"results in {output}")
 
@@ -126,117 +87,45 @@ def say(run: Run, text: str) -> None:
         print(text, flush=True)
 
 
-def subjects(data: shared.Views) -> str:
+def subjects(test: data.Views) -> str:
     """The numbers of the people scored."""
-    return ", ".join(
-        map(str, data.labels.subject[torch.from_numpy(data.rows()).to(data.labels.subject.device)].unique().tolist())
-    )
-
-
-def label_fractions(text: str) -> list[float]:
-    """`0.01,0.1` as numbers, ascending."""
-    try:
-        values = sorted({float(part) for part in text.split(",") if part.strip()})
-    except ValueError:
-        values = [math.nan]
-    if not all(0 < value <= 1 for value in values):
-        raise InputError(f"--label_fraction {text}: expected numbers above 0 and up to 1, with commas between")
-    return values
-
-
-# ------------------------------------------------------------ few labels
-
-
-def few_labels(args, run, model, sizes, folder, test, points, geometry, fractions) -> dict[float, dict]:
-    """Errors by fraction and kind of features; a line for each as it comes."""
-    train = shared.load_train(folder, args, run, NORMALISED_POSE, ("img_crop",))
-    rows = torch.from_numpy(train.rows(args.every_nth_frame))
-    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(derived_seed(args.seed, "labels")))
-    train_points = geometry(train, rows.numpy(), batch_size=args.batch_size)
-    say(run, f"\nfew labels: {args.label_steps} steps for each; mm on held-out subjects")
-    table = {}
-    for fraction in fractions:
-        count = max(2 * run.world_size, round(fraction * len(rows)))
-        chosen = rows[order[:count]].to(run.device)
-        torch.manual_seed(args.seed)
-        fresh = run.prepare(models.create("encoder_decoder", **sizes))
-        learn(args, run, fresh, train, chosen, train_points)
-        heads = {CURVES[0]: scoring.score_poses(pose_predictor(fresh, points, test.labels), test, test.rows(), run)}
-        torch.manual_seed(args.seed)
-        fresh = run.prepare(models.create("encoder_decoder", **sizes))
-        learn(args, run, fresh, train, chosen, None)
-        own = scoring.geometry_table(
-            lambda images, fresh=fresh: fresh.encode(images).geometry, test, test.rows(), run, args.batch_size
-        )
-        heads[CURVES[1]] = scoring.score_poses(pose_predictor(fresh, own, test.labels), test, test.rows(), run)
-        table[fraction] = heads
-        say(run, f"{100 * fraction:g} % of the labels, {count:,} images\n{scoring.pose_table(heads)}")
-    return table
-
-
-def learn(args, run, model, train: shared.Views, chosen: Tensor, points: Tensor | None) -> None:
-    """Train the pose head on frozen features (N, P, 3), or without them the encoder with it, on the rows `chosen`."""
-    labels = train.labels
-    parameters = model.parameters() if points is None else model.to_pose.parameters()
-    optimizer = torch.optim.Adam(parameters, args.learning_rate, fused=True)
-    views.training_mode(model, [])
-    step, epoch = 0, 0
-    while step < args.label_steps:
-        for _, index in run.batches(len(chosen), args.batch_size, epoch, purpose="few labels"):
-            rows = chosen[run.shard(index)]
-            with run.autocast():
-                if points is None:
-                    (images,) = train.images[rows.cpu()]
-                    found = model.encode(normalise(images.to(run.device))).geometry
-                else:
-                    found = points[rows]
-                pose = model.pose(found)
-            loss = losses.pose_loss(pose, labels.pose[rows], labels.mean[rows], labels.std[rows])
-            optimizer.zero_grad()
-            (loss * run.weight(rows, index)).backward()
-            run.reduce_gradients(model)
-            optimizer.step()
-            step += 1
-            if run.stop_requested:
-                run.leave("stopped; few-label runs are short and do not resume")
-            if step == args.label_steps:
-                break
-        epoch += 1
-    model.eval()
+    found = test.labels.subject.cpu()[torch.from_numpy(test.rows())]
+    return ", ".join(map(str, found.unique().tolist()))
 
 
 # ------------------------------------------------------------ turning
 
 
 @torch.no_grad()
-def turn(model, data: shared.Views, run: Run, row: int, angles: Tensor, has_pose: bool):
+def turn(model, test: data.Views, run: Run, row: int, angles: Tensor, has_pose: bool):
     """Input image (S, S, 3) and what is seen of it turned by `angles`, radians."""
     rows = torch.tensor([row])
-    pictures_of = [part.to(run.device) for part in data.images[rows]]
-    labels = data.labels[rows.to(run.device)]
-    image, background = (normalise(part)[0] for part in pictures_of)
+    image, background = (part.to(run.device) for part in test.images[rows])
+    labels = test.labels[rows.to(run.device)]
     with run.autocast():
-        seen, rotation = turned(model, image, background, labels.world_to_camera[0], angles.to(run.device))
-        pose = model.pose(model.encode(image[None]).geometry)
+        seen, rotation = turned(
+            model, normalise(image)[0], normalise(background)[0], labels.world_to_camera[0], angles.to(run.device)
+        )
+        pose = model.pose(model.encode(normalise(image)).geometry)
     true = (labels.pose.unflatten(-1, (-1, 3)) @ rotation.mT).cpu().numpy()
     predicted = (losses.restore_pose(pose, labels.mean, labels.std) @ rotation.mT).cpu().numpy() if has_pose else None
-    return pictures_of[0][0].cpu().numpy(), pictures.Turned(denormalise(seen).cpu().numpy(), predicted, true)
+    return image[0].cpu().numpy(), pictures.Turned(denormalise(seen).cpu().numpy(), predicted, true)
 
 
-def sweep_of(model, data: shared.Views, run: Run, number: int, count: int, has_pose: bool):
+def sweep_of(model, test: data.Views, run: Run, number: int, count: int, has_pose: bool):
     """Image number `number` of those scored, turned once around."""
-    rows = data.rows()
+    rows = test.rows()
     if number >= len(rows):
         raise InputError(f"--image {number}: there are {len(rows)} held-out images, 0 to {len(rows) - 1}")
     angles = torch.arange(count) * (2 * math.pi / count)
-    return *turn(model, data, run, int(rows[number]), angles, has_pose), angles.numpy()
+    return *turn(model, test, run, int(rows[number]), angles, has_pose), angles.numpy()
 
 
-def show(model, data: shared.Views, run: Run, has_pose: bool) -> None:
+def show(model, test: data.Views, run: Run, has_pose: bool) -> None:
     """The viewer over all held-out images."""
-    rows = data.rows()
+    rows = test.rows()
     pictures.show_viewer(
-        len(rows), lambda number, yaw: turn(model, data, run, int(rows[number]), torch.tensor([yaw]), has_pose)
+        len(rows), lambda number, yaw: turn(model, test, run, int(rows[number]), torch.tensor([yaw]), has_pose)
     )
 
 

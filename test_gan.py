@@ -22,7 +22,6 @@ from common.draw.scene import camera_azimuth, to_z_up
 from common.draw.tables import write_json
 from common.errors import InputError
 from common.run import checkpoint
-from common.run.options import number
 from common.run.run import start
 from common.run.script import run_script
 from methods.adversarial import checkpoint as gan_checkpoint
@@ -33,19 +32,7 @@ GIF_STEP = 2  # frames of 50 a second between pictures
 
 
 def main() -> None:
-    parser = options.parser(__doc__)
-    testing = parser.add_argument_group("Testing")
-    testing.add_argument("-c", "--ckpt", type=Path, required=True, metavar="FILE", help="trained lifter")
-    testing.add_argument(
-        "--allow_inversion",
-        action="store_true",
-        help="print the published error of the better of pose and depth mirror",
-    )
-    testing.add_argument("--output", type=Path, default=None, metavar="DIR", help="default: a folder beside the file")
-    testing.add_argument("--vis", action="store_true", help="write a GIF of the first test sequence")
-    testing.add_argument("--vis-frames", type=number(int, 1), default=100, metavar="N", help="its length, in pictures")
-    vis_html.add_option(testing)
-    args = parser.parse_args()
+    args = options.testing_parser(__doc__).parse_args()
     args.keypoints = "sh_detect" if args.use_sh_detection else args.keypoints
     run = start(args)
     predict, what = load(args.ckpt, run.device)
@@ -61,9 +48,8 @@ def main() -> None:
         "all depths zero": evaluation.score(evaluation.no_depth, test, run),
     }
     try:
-        train = evaluation.load_test(args, run.device, args.subjects_train).poses
-        mean = (train - train[:, :1]).mean(0)
-        results["mean training pose"] = evaluation.score(evaluation.always(mean.to(run.device)), test, run)
+        mean = evaluation.load_test(args, run.device, args.subjects_train).relative.mean(0)
+        results["mean training pose"] = evaluation.score(evaluation.always(mean), test, run)
     except InputError as error:
         logging.warning("no mean training pose to compare with: %s (--subjects-train)", error)
     if not run.is_main:
@@ -76,9 +62,9 @@ def main() -> None:
     print(text, flush=True)
     write_json(folder / "results.json", content)
     if args.vis:
-        print(f"picture: {picture(args, predict, test, run.device, folder, what)}")
+        print(f"picture: {picture(args, predict, test, folder, what)}")
     if args.vis_html:
-        print(f"page: {page(args, predict, test, run.device, what)}")
+        print(f"page: {page(args, predict, test, what)}")
     print(f"results in {folder}")
 
 
@@ -92,15 +78,14 @@ def load(path: Path, device: torch.device) -> tuple[evaluation.Predict, str]:
 
 
 @torch.no_grad()
-def picture(args, predict: evaluation.Predict, test, device: torch.device, folder: Path, what: str) -> Path:
+def picture(args, predict: evaluation.Predict, test, folder: Path, what: str) -> Path:
     """A GIF of 2D input, prediction and truth; the prediction at the truth's size, not turned."""
     sequence = test.sequences[0]
     rows = slice(sequence.start, sequence.start + min(sequence.length, GIF_STEP * args.vis_frames), GIF_STEP)
-    keypoints, truth = test.keypoints[rows].to(device), test.poses[rows].to(device)
-    target = truth - truth[:, :1]
+    keypoints, target = test.keypoints[rows], test.poses[rows] - test.poses[rows, :1]
     pose = predict(keypoints)[0].float()
     pose = evaluation.at_true_size(pose - pose[:, :1], target)
-    orientation = test.orientation[0].cpu()
+    orientation = sequence.camera.orientation
     path = folder / f"{args.ckpt.stem}_{sequence.subject}_{sequence.action.replace(' ', '_')}_camera{sequence.view}.gif"
     animation.save_animation(
         path, [keypoints.cpu(), *(to_z_up(p.cpu(), orientation) for p in (pose, target))],
@@ -112,12 +97,11 @@ def picture(args, predict: evaluation.Predict, test, device: torch.device, folde
 
 
 @torch.no_grad()
-def page(args, predict: evaluation.Predict, test, device: torch.device, what: str) -> Path:
+def page(args, predict: evaluation.Predict, test, what: str) -> Path:
     """A page for the browser of the first test sequence: pose and depth mirror at the truth's size, and the truth."""
     rows = vis_html.rows(test.sequences[0])
-    truth = test.poses[rows].to(device)
-    target = truth - truth[:, :1]
-    found = [pose.float() for pose in predict(test.keypoints[rows].to(device))]
+    target = test.poses[rows] - test.poses[rows, :1]
+    found = [pose.float() for pose in predict(test.keypoints[rows])]
     poses = [evaluation.at_true_size(pose - pose[:, :1], target) for pose in found]
     named = dict(zip((what, f"{what}, depth mirrored"), poses, strict=True))
     return vis_html.write_recording(

@@ -19,9 +19,7 @@ from methods.ites import options, pictures, protocol
 
 
 def main() -> None:
-    parser = options.parser(__doc__)
-    args = parser.parse_args()
-    options.check_options(parser, args, training=False)
+    args = options.testing_parser(__doc__, "student").parse_args()
     run = start(args)
     model = models.create(
         "student", hidden=args.hid_dim, blocks=args.n_blocks

@@ -20,9 +20,7 @@ from models.teacher import published_pose
 
 
 def main() -> None:
-    parser = options.parser(__doc__)
-    args = parser.parse_args()
-    options.check_options(parser, args, training=False)
+    args = options.testing_parser(__doc__, "teacher").parse_args()
     run = start(args)
     model = models.create(
         "teacher", width=args.n_fully_connected, layers=args.n_layers, basis=args.dict_basis_size

@@ -11,100 +11,66 @@ examples/*.png and TensorBoard events into the folder of --checkpoint. Then: tes
 """
 
 import time
-from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-import models
-from common.errors import InputError
-from common.multiview.batches import epoch_batches, load_batches
+from common.draw.gif import save_picture
+from common.multiview.batches import load_batches
 from common.multiview.labels import NORMALISED_POSE, denormalise, normalise
-from common.run import checkpoint
 from common.run.log import RunLog
 from common.run.losses import LossBuffer
-from common.run.options import Parser
 from common.run.run import Run, start
-from common.run.script import resume_command, run_script
-from methods.encoder_decoder import checkpoint as encoder_decoder_checkpoint
-from methods.encoder_decoder import data as shared
-from methods.encoder_decoder import options, pictures
-from methods.encoder_decoder import scores as scoring
+from common.run.script import run_script
+from common.run.state import Progress
+from methods.encoder_decoder import checkpoint, data, options, pictures, scores
+from methods.encoder_decoder.batches import Feed, epoch_rows
 from models.encoder_decoder import losses, views
 from models.encoder_decoder.predict import other_views, pose_predictor
 
 EXAMPLES = 4
 
 
-def build_parser() -> Parser:
-    """The published options and ours."""
-    parser = Parser(__doc__)
-    options.add_data_options(parser, cameras=0, subject_batches=False)
-    parser.set_defaults(input_dimension=None)
-    group = parser.add_argument_group("Network")
-    group.add_argument(
-        "--pretrained", type=Path, default=Path("checkpoint/encoder_decoder/best-model.pth"), metavar="FILE",
-        help="file of train_encoder_decoder.py, or a released one (network_best_val_t1.pth)",
-    )  # fmt: skip
-    group.add_argument(
-        "--train_scale_normalized", choices=("mean_std",), default="mean_std",
-        help="of the poses; accepted as published, nothing to choose",
-    )  # fmt: skip
-    options.add_training_options(parser, dropout=0.0, shuffle=False, folder="checkpoint/encoder_decoder_pose")
-    parser.add_run_options()
-    return parser
-
-
 def main() -> None:
-    args = build_parser().parse_args()
+    args = options.pose_parser(__doc__).parse_args()
     run = start(args)
     run.settle_resume(args, args.checkpoint / "last.pth")
-    model, sizes = pretrained(args)
-    folder = shared.find_folder(args, run)
-    train = shared.load_train(folder, args, run, NORMALISED_POSE, ("img_crop",))
-    test = shared.load_test(folder, args, run, NORMALISED_POSE)
-    batches_of = partial(
-        epoch_batches, train.groups, args.batch_size, args.seed, every_nth_frame=args.every_nth_frame,
-        subject_batches=args.use_subject_batches, rank=run.rank, world_size=run.world_size,
-    )  # fmt: skip
-    steps = len(batches_of(epoch=0))
+    model, found = checkpoint.load_network(args.pretrained, args, dropout=args.latent_dropout)
+    folder = data.find_folder(args, run)
+    train = data.load_train(folder, args, run, NORMALISED_POSE, ("img_crop",))
+    test = data.load_test(folder, args, run, NORMALISED_POSE)
+    steps = len(epoch_rows(train, args, run, 0))
     total = min(args.epochs * steps, args.num_training_iterations)
 
     frozen = views.frozen_parts(model, "pose")
     views.freeze(frozen)
     model = run.prepare(model)
     optimizer = torch.optim.Adam(model.to_pose.parameters(), args.learning_rate, fused=True)
-    saved = shared.resume(args, run, "pose", model, optimizer) if args.resume else {"epoch": 0, "step": 0}
-    if args.resume:
-        shared.check_unfinished(args.resume, saved, steps, total)
+    state = checkpoint.run_state(args, run, "pose", model, optimizer, found.sizes)
+    progress = checkpoint.resume(state, steps, total)
     log = RunLog(args.checkpoint, args, resume=bool(args.resume))
-    if run.is_main:
-        scored = f"{len(test.groups) * test.groups.rows.shape[1]:,} to score on" if test else "none to score on"
-        print(
-            f"train on {len(train.rows(args.every_nth_frame)):,} images of {folder}, {scored}; pose head on the frozen "
-            f"encoder of {args.pretrained}; {total:,} steps; device {run.device}", flush=True,
-        )  # fmt: skip
-
-    def encode(images: Tensor) -> Tensor:
-        """Geometry (B, P, 3) of the frozen encoder."""
-        with torch.no_grad():
-            return model.encode(images).geometry
-
-    def encoded(data: shared.Views, every_nth: int) -> Tensor:
-        rows = data.groups.rows if args.use_subject_batches else data.groups.rows[::every_nth]
-        return scoring.geometry_table(encode, data, rows[rows >= 0], run, args.batch_size)
-
+    scored = f"{len(test.groups) * test.groups.rows.shape[1]:,} to score on" if test else "none to score on"
+    say(
+        run,
+        f"train on {len(train.rows(args.every_nth_frame)):,} images of {folder}, {scored}; pose head on the frozen "
+        f"encoder of {args.pretrained}; {total:,} steps; device {run.device}",
+    )
     model.eval()
-    geometry = None if args.drift else encoded(train, args.every_nth_frame)
-    test_geometry = None if args.drift or not test else encoded(test, 1)
-    feed = shared.Feed(args.batch_size // run.world_size, train, run.device)
-    labels = train.labels
+    geometry = test_geometry = None
+    if not args.drift:  # the encoder is the same in every step
+        rows = train.rows(1 if args.use_subject_batches else args.every_nth_frame)
+        geometry = scores.geometry_table(model, train, rows, run, args.batch_size)
+        test_geometry = test and scores.geometry_table(model, test, test.rows(), run, args.batch_size)
+    feed, labels = Feed(args.batch_size // run.world_size, train, run.device), train.labels
 
     def train_step(rows: Tensor) -> Tensor:
         """One Adam step of the pose head on the images of `rows`: this process's share of the batch."""
         with run.autocast():
-            points = encode(feed.images) if geometry is None else geometry[rows]
+            if geometry is None:
+                with torch.no_grad():
+                    points = model.encode(feed.images).geometry
+            else:
+                points = geometry[rows]
             pose = model.pose(points)
         loss = losses.pose_loss(pose, labels.pose[rows], labels.mean[rows], labels.std[rows])
         optimizer.zero_grad()
@@ -113,101 +79,50 @@ def main() -> None:
         optimizer.step()
         return loss.detach().view(1)
 
-    def test_step(step: int) -> dict[str, float]:
-        """Score; -> the row of metrics.csv."""
-        model.eval()
-        table = encoded(test, 1) if test_geometry is None else test_geometry
-        predict = pose_predictor(model, table, test.labels)
-        results = {"pose head": scoring.score_poses(predict, test, test.rows(), run)}
-        results["mean pose"] = scoring.score_poses(scoring.mean_pose(test), test, test.rows(), run)
-        views.training_mode(model, frozen, args.drift)
-        if run.is_main:
-            print(f"step {step}, held-out subjects, mm:\n{scoring.pose_table(results)}", flush=True)
-        row = scoring.row_of(results["pose head"])
-        log.scalars(step, {f"test/{name}": value for name, value in row.items()})
-        return row
-
-    def plot_step(step: int) -> None:
-        """Example pictures, of held-out subjects."""
-        if run.is_main and test:
-            model.eval()
-            picture = example_picture(model, test, run)
-            views.training_mode(model, frozen, args.drift)
-            pictures.save_picture(args.checkpoint / f"examples/step_{step:06d}.png", picture)
-            log.picture(step, "examples", picture)
-
-    def state_of(record: LossBuffer | None, state: dict) -> dict:
-        kept = record.state_dict() if record else None
-        return shared.training_state(args, run, "pose", model, optimizer, sizes, losses=kept, **state)
-
     train_step = run.accelerate(train_step, optimizer)
     views.training_mode(model, frozen, args.drift)
-    best, row, began = saved.get("best"), saved.get("scores") or {}, time.perf_counter()
-    done, run.signals.patient = saved["epoch"] * steps + saved["step"], True
-    first_step, kept = saved["step"], saved.get("losses")
-    for epoch in range(saved["epoch"], -(-total // steps)):
-        record = LossBuffer(("loss",), run, log, epoch, steps, kept)
-        batches = batches_of(epoch=epoch)[: total - epoch * steps]
-        for i, rows in enumerate(
-            run.progress(
-                step_rows(train, batches, feed, run, args, first_step), len(batches) - first_step, f"epoch {epoch + 1}"
-            ),
-            first_step,
-        ):
+    run.signals.patient, began = True, time.perf_counter()
+    best, row = progress.best, progress.more.get("scores") or {}
+    for epoch in range(progress.epoch, -(-total // steps)):
+        record = LossBuffer(("loss",), run, log, epoch, steps, progress.losses)
+        batches = epoch_rows(train, args, run, epoch)[: total - epoch * steps]
+        fed = step_rows(train, batches, feed, run, args, progress.step)
+        bar = run.progress(fed, len(batches) - progress.step, f"epoch {epoch + 1}")
+        for i, rows in enumerate(bar, progress.step):
             record.record(i, train_step(rows))
-            done += 1
+            done = epoch * steps + i + 1
             if done % args.print_every == 0:
-                mean = record.means()["loss"]
-                if run.is_main:
-                    print(
-                        f"[{epoch + 1}] step {done}  loss {mean:.4f}  {time.perf_counter() - began:.0f} s", flush=True
-                    )
-            if done in (1, 100, total) or done % args.plot_every == 0:
-                plot_step(done)
+                say(run, scores.losses_line(record, epoch, done, time.perf_counter() - began))
+            if test and (done in (1, 100, total) or done % args.plot_every == 0):
+                plot(model, test, run, args, log, done)
+                views.training_mode(model, frozen, args.drift)
             improved = False
             if test and (done == total or done % args.test_every == 0):
-                row = test_step(done)
+                row = score(model, test, test_geometry, run, args, log, done)
+                views.training_mode(model, frozen, args.drift)
                 improved = best is None or row["val_n_mpjpe"] < best
                 best = row["val_n_mpjpe"] if improved else best
             stop = run.stop_requested
-            state = {"epoch": epoch, "step": i + 1, "best": best, "scores": row}
-            if improved:
-                run.save(args.checkpoint / "best-model.pth", state_of(record, state))
-            if stop:
-                run.save(args.checkpoint / "last.pth", state_of(record, state))
-                run.leave(f"stopped at step {done}; go on with: {resume_command(args.checkpoint)}")
-        log.epoch(epoch + 1, record.means() | row, step=done)
-        state = {"epoch": epoch + 1, "step": 0, "best": best, "scores": {}}
+            if improved or stop:
+                now = Progress(epoch, i + 1, record.state_dict(), best, {"scores": row})
+                if improved:
+                    run.save(args.checkpoint / "best-model.pth", state.contents(now))
+                if stop:
+                    state.stop(now, where=f"at step {done}")
+        log.epoch(epoch + 1, record.means() | row, step=epoch * steps + len(batches))
+        progress = Progress(epoch + 1, best=best, more={"scores": {}})
         if len(batches) < steps:  # the end of the run, in mid-epoch: more iterations may be asked for
-            state |= {"epoch": epoch, "step": len(batches), "scores": row}
-        state = state_of(record if state["step"] else None, state)
-        run.save(args.checkpoint / "last.pth", state)
-        if not test:
-            run.save(args.checkpoint / "best-model.pth", state)
-        first_step, kept, row = 0, None, {}
+            progress = Progress(epoch, len(batches), record.state_dict(), best, {"scores": row})
+        state.save(progress, *(() if test else ("best-model.pth",)))
+        row = {}
     log.close()
     if run.is_main:
         log.plot(args.checkpoint / "curves.png")
-        what = f"best N-MPJPE {best:.1f} mm, published error {best * 17 / 16:.1f} mm; " if test else ""
-        print(f"{what}results in {args.checkpoint}")
+    what = f"best N-MPJPE {best:.1f} mm, published error {best * 17 / 16:.1f} mm; " if test else ""
+    say(run, f"{what}results in {args.checkpoint}")
 
 
-def pretrained(args) -> tuple[torch.nn.Module, dict]:
-    """The network of the file, and its sizes; fills in the images' size."""
-    found = encoder_decoder_checkpoint.load(args.pretrained)
-    sizes = found.sizes | {"dropout": args.latent_dropout}
-    if args.input_dimension not in (None, sizes["resolution"]):
-        raise InputError(
-            f"{args.pretrained} is for images of {sizes['resolution']} pixels, --input_dimension is "
-            f"{args.input_dimension}; leave that out"
-        )
-    args.input_dimension = sizes["resolution"]
-    model = models.create("encoder_decoder", **sizes)
-    checkpoint.load_weights(model, found.state, args.pretrained)
-    return model, sizes
-
-
-def step_rows(train: shared.Views, batches, feed: shared.Feed, run: Run, args, start: int):
+def step_rows(train: data.Views, batches, feed: Feed, run: Run, args, start: int):
     """Rows of every batch from `start` on; with --drift, which looks at them, their images are put into `feed`."""
     if not args.drift:
         yield from torch.from_numpy(batches[start:]).to(run.device)
@@ -217,12 +132,37 @@ def step_rows(train: shared.Views, batches, feed: shared.Feed, run: Run, args, s
         yield batch.rows
 
 
+def score(model, test: data.Views, geometry: Tensor | None, run: Run, args, log: RunLog, step: int) -> dict[str, float]:
+    """Errors of the pose head on held-out subjects, printed and noted; -> the row of metrics.csv.
+
+    geometry: of the test images, (N, P, 3); None: the encoder's statistics drift, they are encoded anew.
+    """
+    model.eval()
+    if geometry is None:
+        geometry = scores.geometry_table(model, test, test.rows(), run, args.batch_size)
+    found = {"pose head": pose_predictor(model, geometry, test.labels), "mean pose": scores.mean_pose(test)}
+    found = {name: scores.score_poses(predict, test, test.rows(), run) for name, predict in found.items()}
+    say(run, f"step {step}, held-out subjects, mm:\n{scores.pose_table(found)}")
+    row = scores.row_of(found["pose head"])
+    log.scalars(step, {f"test/{name}": value for name, value in row.items()})
+    return row
+
+
+def plot(model, test: data.Views, run: Run, args, log: RunLog, step: int) -> None:
+    """Example pictures, of held-out subjects."""
+    if run.is_main:
+        model.eval()
+        picture = example_picture(model, test, run)
+        save_picture(args.checkpoint / f"examples/step_{step:06d}.png", picture)
+        log.picture(step, "examples", picture)
+
+
 @torch.no_grad()
-def example_picture(model, data: shared.Views, run: Run):
+def example_picture(model, test: data.Views, run: Run):
     """Input, what another camera sees, what the network makes of it, and the input's pose, predicted and true."""
-    rows = data.examples(EXAMPLES)
-    images, backgrounds = (part.to(run.device) for part in data.images[rows])
-    labels = data.labels[rows.to(run.device)]
+    rows = test.examples(EXAMPLES)
+    images, backgrounds = (part.to(run.device) for part in test.images[rows])
+    labels = test.labels[rows.to(run.device)]
     with run.autocast():
         source, pred = next(
             other_views(model, normalise(images), normalise(backgrounds), labels.world_to_camera, 2)
@@ -232,6 +172,12 @@ def example_picture(model, data: shared.Views, run: Run):
     poses = {"predicted pose": pose[source], "true pose": labels.pose.unflatten(-1, (-1, 3))[source]}
     every_second = [{name: part[::2].cpu().numpy() for name, part in half.items()} for half in (shown, poses)]
     return pictures.examples(*every_second)
+
+
+def say(run: Run, line: str) -> None:
+    """Print from one process."""
+    if run.is_main:
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

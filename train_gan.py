@@ -12,7 +12,6 @@ metrics.csv, curves.png and TensorBoard events into the folder of --checkpoint.
 
 import math
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -20,9 +19,9 @@ from torch import Tensor
 
 import models
 from common.datasets import poses_2d
+from common.pose_set import PoseSet
 from common.run.log import RunLog
 from common.run.losses import LossBuffer
-from common.run.options import Parser, number
 from common.run.run import Run, start
 from common.run.script import run_script
 from common.run.state import Progress, State
@@ -33,44 +32,6 @@ from models.adversarial.predict import lifter_input, predictor
 
 TERMS = ("gen_loss", "adversarial", "loss_2d", "loss_3d", "temporal", "heuristic", "supervised", "dis_loss", "accuracy")
 SCORES = ("MPJPE", "N-MPJPE", "P-MPJPE")  # columns val_mpjpe, ...
-
-
-def build_parser() -> Parser:
-    """The published options of both methods, and ours."""
-    parser = options.parser(__doc__)
-    method = parser.add_argument_group("Method")
-    method.add_argument("--method", choices=options.METHODS, default="chen", help="see the head of this page")
-    method.add_argument("--mode", choices=("unsupervised", "supervised"), default="unsupervised", help="supervised: 3D")
-    method.add_argument("--weight_2d", type=number(float, 0), default=losses.CHEN_WEIGHT_2D, help="chen: L_2D")
-    method.add_argument("--weight_3d", type=number(float, 0), default=losses.CHEN_WEIGHT_3D, help="chen: L_3D")
-    method.add_argument(
-        "--weight_temporal", type=number(float, 0), default=1.0,
-        help="chen: discriminator of frame differences, where the data has sequences; 0: none",
-    )  # fmt: skip
-    method.add_argument("--use_heuristic_loss", action="store_true", help="faces look forward (Kudo)")
-    method.add_argument("--heuristic_loss_weight", type=number(float, 0), default=1.0, help="its weight")
-    method.add_argument("--dropout", type=number(float, 0, 1), default=0.5, help="chen: rate in every network")
-    method.add_argument("--no_dis_bn", action="store_true", help="chen: discriminators without batch norm")
-    method.add_argument("--use_bn", action="store_true", help="kudo: batch norm")
-    method.add_argument("--activate_func", choices=("leaky_relu", "relu"), default="leaky_relu", help="kudo")
-    training = parser.add_argument_group("Training")
-    training.add_argument("-e", "--epochs", "--max_epochs", type=number(int, 1), default=100, help="number of epochs")
-    training.add_argument("-b", "--batch_size", type=number(int, 4), default=256, help="of all processes together")
-    training.add_argument("--gen_lr", type=number(float, 0), default=0.001, help="of the lifter's Adam")
-    training.add_argument("--dis_lr", type=number(float, 0), default=0.001, help="of the discriminator's Adam")
-    training.add_argument("--gen_eps", type=number(float, 0), default=1e-8, help="eps of the lifter's Adam")
-    training.add_argument("--dis_eps", type=number(float, 0), default=1e-8, help="eps of the discriminator's Adam")
-    training.add_argument("--beta1", type=number(float, 0, 1), default=0.9, help="of both Adams (Kudo: 0.5)")
-    training.add_argument("--weight_decay", type=number(float, 0), default=0.0, help="of both Adams (Kudo: 1e-5)")
-    training.add_argument(
-        "--gan_accuracy_cap", type=number(float, 0.5, 1), default=0.9,
-        help="above it the discriminator waits, below 1 minus it the lifter",
-    )  # fmt: skip
-    training.add_argument("--gpus", default="", metavar="N", help="accepted as published; torchrun starts several")
-    files = parser.add_argument_group("Files")
-    files.add_argument("-c", "--checkpoint", type=Path, default=Path("checkpoint/gan"), metavar="DIR", help="the run")
-    files.add_argument("-r", "--resume", default="", metavar="FILE", help="last.ckpt of the run, or its folder")
-    return parser
 
 
 class TrainingPoses(NamedTuple):
@@ -100,7 +61,7 @@ class Forward(NamedTuple):
 
 
 def main() -> None:
-    args = build_parser().parse_args()
+    args = options.training_parser(__doc__).parse_args()
     args.keypoints = "sh_detect" if args.use_sh_detection else args.keypoints
     run = start(args)
     run.settle_resume(args, args.checkpoint / "last.ckpt")
@@ -130,7 +91,7 @@ def main() -> None:
     state = State(run, args, {"state_dict": weights, "adam": adam}, args.checkpoint / "last.ckpt", fixed)
     progress = state.resume(args.epochs)
     log = RunLog(args.checkpoint, args, resume=bool(args.resume))
-    parts = ", ".join(f"{n} {int((train.source == i).sum()):,}" for i, n in enumerate(train.names))
+    parts = ", ".join(f"{name} {count:,}" for name, count in train.counts().items())
     run.say(f"train {len(train):,} 2D poses ({parts}); {args.method}, {args.mode}; device {run.device}")
 
     forward = supervised_forward if supervised else {"chen": chen_forward, "kudo": kudo_forward}[args.method]
@@ -191,7 +152,7 @@ def main() -> None:
     run.say(f"best {best:.4g} ({what}); results in {args.checkpoint}")
 
 
-def training_poses(train: poses_2d.Poses2D, args: Any) -> TrainingPoses:
+def training_poses(train: PoseSet, args: Any) -> TrainingPoses:
     """Every pose at one size; for Chen such that the head is 1 / 10 from the root on average."""
     keypoints, depths, moving, motion_scale = lifter_input(train.keypoints), None, None, 1.0
     factor = losses.head_factor(keypoints).item() if args.method == "chen" else 1.0

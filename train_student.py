@@ -31,9 +31,7 @@ FULL_CIRCLE = 2 * ITES_PI
 
 
 def main() -> None:
-    parser = options.parser(__doc__)
-    args = parser.parse_args()
-    options.check_options(parser, args, training=True)
+    args = options.student_parser(__doc__).parse_args()
     run = start(args)
     run.settle_resume(args, args.checkpoint / "last.bin")
     teacher = models.create(
@@ -53,12 +51,12 @@ def main() -> None:
     same_teacher = partial(protocol.check_teacher, teacher=teacher_digest, args=args)
     progress = state.resume(args.epochs, folder=args.checkpoint, check=same_teacher)
     log = RunLog(args.checkpoint, args, resume=bool(args.resume))
-    run.say(f"train {train.pose_set.summary()}; 2D input {args.keypoints}; device {run.device}")
+    run.say(f"train {train.summary()}; 2D input {args.keypoints}; device {run.device}")
 
     # once for the whole run: only the teacher's depths are learned from
     with torch.no_grad():
         teacher.eval()
-        chunks = run.progress(train.keypoints.split(protocol.CHUNK), text="teacher")
+        chunks = run.progress(train.inputs.split(protocol.CHUNK), text="teacher")
         depths = torch.cat([teacher(keypoints).pose[..., 2:] for keypoints in chunks])
 
     def train_step(index: torch.Tensor) -> torch.Tensor:
@@ -67,7 +65,7 @@ def main() -> None:
         rotations = run.shard(rotations.unflatten(0, (-1, REPLICAS))).transpose(0, 1).flatten(0, 1)
         mine = run.shard(index)
         with run.autocast():
-            losses = student_losses(model, train.keypoints[mine], depths[mine], rotations)
+            losses = student_losses(model, train.inputs[mine], depths[mine], rotations)
         total = args.reploss_weight * losses["depth"] + losses["reconstruction"]
         optimizer.zero_grad()
         (total * run.weight(mine, index)).backward()
@@ -76,13 +74,13 @@ def main() -> None:
         return torch.stack((losses["depth"], losses["reconstruction"], total)).detach()
 
     train_step = run.accelerate(train_step, optimizer)
-    steps, best = run.steps(len(train.keypoints), args.batch_size), progress.best
+    steps, best = run.steps(len(train), args.batch_size), progress.best
     for epoch in range(progress.epoch, args.epochs):
         began = time.perf_counter()
         lr = optimizer.param_groups[0]["lr"]
         model.train()
         losses = LossBuffer(("depth", "reconstruction", "total"), run, log, epoch, steps, progress.losses)
-        batches = run.batches(len(train.keypoints), args.batch_size, epoch, progress.step)
+        batches = run.batches(len(train), args.batch_size, epoch, progress.step)
         for i, index in run.progress(batches, steps, f"epoch {epoch + 1}"):
             losses.record(i, train_step(index), len(index))
             if run.stop_requested:

@@ -29,9 +29,7 @@ ALIGNED_EPOCHS = 15  # the cycle loss moves the root to the origin in these firs
 
 
 def main() -> None:
-    parser = options.parser(__doc__)
-    args = parser.parse_args()
-    options.check_options(parser, args, training=True)
+    args = options.teacher_parser(__doc__).parse_args()
     run = start(args)
     run.settle_resume(args, args.checkpoint / "last.bin")
     train = protocol.load(args, args.subjects_train, run.device, training=True)
@@ -48,7 +46,7 @@ def main() -> None:
     state = protocol.run_state(args, model, optimizer, run)
     progress = state.resume(args.epochs, folder=args.checkpoint)
     log = RunLog(args.checkpoint, args, resume=bool(args.resume))
-    run.say(f"train {train.pose_set.summary()}; 2D input {args.keypoints}; device {run.device}")
+    run.say(f"train {train.summary()}; 2D input {args.keypoints}; device {run.device}")
 
     def train_step(index: torch.Tensor) -> torch.Tensor:
         """One SGD step on the poses `index` of the global batch."""
@@ -56,7 +54,7 @@ def main() -> None:
         rotations = run.shard(rotations.unflatten(0, (-1, REPLICAS))).transpose(0, 1).flatten(0, 1)
         mine = run.shard(index)
         with run.autocast():
-            losses = teacher_losses(model, train.keypoints[mine], rotations, align_root=aligned)
+            losses = teacher_losses(model, train.inputs[mine], rotations, align_root=aligned)
         total = args.reploss_weight * losses["reprojection"] + losses["cycle"]
         optimizer.zero_grad()
         (total * run.weight(mine, index)).backward()
@@ -65,13 +63,13 @@ def main() -> None:
         return torch.stack((losses["reprojection"], losses["cycle"])).detach()
 
     train_step = run.accelerate(train_step, optimizer, key=lambda: aligned)
-    steps, best = run.steps(len(train.keypoints), args.batch_size), progress.best
+    steps, best = run.steps(len(train), args.batch_size), progress.best
     for epoch in range(progress.epoch, args.epochs):
         aligned, began = epoch < ALIGNED_EPOCHS, time.perf_counter()
         lr = optimizer.param_groups[0]["lr"]
         model.train()
         losses = LossBuffer(("reprojection", "cycle"), run, log, epoch, steps, progress.losses)
-        batches = run.batches(len(train.keypoints), args.batch_size, epoch, progress.step)
+        batches = run.batches(len(train), args.batch_size, epoch, progress.step)
         for i, index in run.progress(batches, steps, f"epoch {epoch + 1}"):
             losses.record(i, train_step(index), len(index))
             if run.stop_requested:

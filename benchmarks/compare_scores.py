@@ -5,13 +5,12 @@ protocol; those marked take something from the truth:
 
     as it is     the pose as predicted. Methods that do not know the size of a body have neither an MPJPE nor what
                  counts millimetres; N-MPJPE and P-MPJPE, which fit every pose to the truth, they have
-    scale        the truth's scale for every pose (`metrics.calibrate_by_scale`)
-    mirror       besides, the better of the pose and its mirror image in depth (`metrics.ites_evaluation`)
+    scale        the truth's scale for every pose (`methods.ites.metrics.calibrate_by_scale`)
+    mirror       besides, the better of the pose and its mirror image in depth (`ites_evaluation`)
 """
 
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,28 +18,26 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-import models
-import test_encoder_decoder
-import test_hourglass
 from benchmarks.train_step import Stopwatch
 from common import metrics
-from common.datasets.h36m_layout import ites_keypoints, load_pose_set
+from common.datasets.h36m_layout import load_pose_set
 from common.images.loader import evaluation_loader
 from common.multiview.labels import NORMALISED_POSE, normalise
-from common.pose_set import PoseSet
+from common.pose_set import PoseSet, screen_keypoints
 from common.run import checkpoint
-from common.run.options import Parser
 from common.run.run import Run
-from common.screen import screen_inputs
 from common.skeleton import H36M_16, H36M_17, Skeleton, convert
 from common.synthetic.dataset import ensure_named
 from methods import lifters
-from methods.encoder_decoder import checkpoint as encoder_decoder_checkpoint
-from methods.encoder_decoder import data as shared
-from methods.encoder_decoder import scores as scoring
+from methods.encoder_decoder import checkpoint as views_checkpoint
+from methods.encoder_decoder import data as views_data
+from methods.encoder_decoder import options as views_options
+from methods.encoder_decoder import scores as views_scores
 from methods.hourglass import checkpoint as hourglass_checkpoint
 from methods.hourglass import evaluation, options
-from methods.lift_any import camera_poses, forward_of
+from methods.hourglass import scoring as hourglass_scoring
+from methods.ites.metrics import calibrate_by_scale, depth_flip, ites_evaluation
+from methods.ites.scaling import network_input
 from methods.lifters import POSEAUG, SavedLifter
 from methods.poseaug import evaluation as poseaug
 from models.encoder_decoder.predict import pose_predictor
@@ -87,9 +84,9 @@ def protocols(pose: Tensor, target: Tensor, knows_size: bool, sequence: Tensor |
     if knows_size:
         return {AS_IT_IS: plain}
     fits = {name: plain[name] if name in ("N-MPJPE", "P-MPJPE") else None for name in plain}
-    scaled = metrics.calibrate_by_scale(pose, target)
-    both = metrics.ites_evaluation(pose, target)
-    better = torch.where((both.mpjpe_flip < both.mpjpe_pose)[:, None, None], metrics.depth_flip(scaled), scaled)
+    scaled = calibrate_by_scale(pose, target)
+    both = ites_evaluation(pose, target)
+    better = torch.where((both.mpjpe_flip < both.mpjpe_pose)[:, None, None], depth_flip(scaled), scaled)
     mirrored = errors(better, target) | {"P-MPJPE": 1000 * _mean(both.p_mpjpe)}  # the better by this metric
     return {AS_IT_IS: fits, SCALE: errors(scaled, target, sequence), MIRROR: mirrored}
 
@@ -112,23 +109,21 @@ def load_test(args: Namespace, device: torch.device) -> PoseSet:
 def load_lifter(path: Path, device: torch.device) -> tuple[SavedLifter, nn.Module]:
     """A lifter's checkpoint and its network, in evaluation mode."""
     saved = lifters.load(path)
-    network = models.create(saved.network.name, **saved.network.sizes)
-    checkpoint.load_weights(network, saved.network.state, path)
-    return saved, network.to(device).eval()
+    return saved, lifters.network_of(saved, path).to(device)
 
 
 def lifter_inputs(method: str, test: PoseSet) -> Tensor:
     """The 2D input (N, 17 or 16, 2) of a split as the method's own scripts make it."""
     if method in POSEAUG:
-        return screen_inputs(replace(test, keypoints=convert(test.keypoints, H36M_17, H36M_16))).keypoints
-    return test.keypoints if method == "gan" else ites_keypoints(test)
+        return convert(screen_keypoints(test), H36M_17, H36M_16)
+    return test.keypoints if method == "gan" else network_input(test)
 
 
 def lift(saved: SavedLifter, network: nn.Module, points: Tensor, rows: Iterable[slice], run: Run) -> Tensor:
     """Poses (N, 17, 3) of inputs (N, J, 2). rows: the sequences, which lifters over time see one by one."""
     rows = rows if getattr(network, "receptive_field", 1) > 1 else (slice(None),)
     with run.autocast():
-        parts = [camera_poses(network, saved.method, points[part], saved.camera, saved.factor) for part in rows]
+        parts = [lifters.camera_poses(saved, network, points[part]) for part in rows]
     return torch.cat(parts)
 
 
@@ -149,12 +144,12 @@ def warm_up_note(path: Path) -> str:
     return "; stopped in its warm-up, which only moves the norms' statistics: it takes more --minutes" * warming
 
 
-def load_cross(args: Namespace, device: torch.device) -> poseaug.ScreenSplit | None:
+def load_cross(args: Namespace, device: torch.device) -> PoseSet | None:
     """Other people and cameras, as `run_baseline.py --cross_data` has them; single poses of 16 joints."""
     return poseaug.load_cross_data(args, device)
 
 
-def score_cross(saved: SavedLifter, network: nn.Module, cross: poseaug.ScreenSplit, run: Run) -> dict[str, dict]:
+def score_cross(saved: SavedLifter, network: nn.Module, cross: PoseSet, run: Run) -> dict[str, dict]:
     """Scores by protocol on a cross-data set, without the published flip average.
 
     For lifters of 17 joints the neck is put halfway from thorax to head; for teacher and student one scale is set for
@@ -162,7 +157,7 @@ def score_cross(saved: SavedLifter, network: nn.Module, cross: poseaug.ScreenSpl
     """
     points = cross.keypoints
     if saved.method not in POSEAUG:
-        points = lifters.lifter_input(saved.method, convert(points, H36M_16, H36M_17), None)
+        points = lifters.input_of(saved.method, convert(points, H36M_16, H36M_17), None)
     rows = (slice(i, i + 1) for i in range(len(points)))
     pose = convert(lift(saved, network, points, rows, run), H36M_17, H36M_16)
     return protocols(pose, cross.poses, saved.method in POSEAUG)
@@ -170,7 +165,7 @@ def score_cross(saved: SavedLifter, network: nn.Module, cross: poseaug.ScreenSpl
 
 def lifter_cost(saved: SavedLifter, network: nn.Module, test: PoseSet, run: Run) -> Cost:
     points = lifter_inputs(saved.method, test)[: BATCH["lifter"]]
-    return cost(network, forward_of(network, saved.method, saved.camera, saved.factor), points, run)
+    return cost(network, lifters.forward_of(saved, network), points, run)
 
 
 def score_no_depth(test: PoseSet) -> dict[str, dict]:
@@ -188,13 +183,13 @@ def score_hourglass(path: Path, words: Sequence[str], run: Run) -> tuple[dict[st
 
     As test_hourglass.py: the mean with the mirrored image, poses at the average size of a body.
     """
-    parser = options.parser("")
-    args = parser.parse_args(["--task", "human3d", "--num_workers", "0", "--test", *words, "--load_model", str(path)])
+    parser = options.testing_parser("")
+    args = parser.parse_args(["--task", "human3d", "--num_workers", "0", *words, "--load_model", str(path)])
     saved = hourglass_checkpoint.load(path)
     args.arch = hourglass_checkpoint.arch_of(saved)
     options.settle(parser, args)
     crops = evaluation.load_crops(args, run, train=False)
-    model = test_hourglass.load_network(args, saved, path, crops.sets[0].layout)
+    model = hourglass_scoring.load_network(args, saved, path, crops.sets[0].layout)
     model = model.to(run.device, memory_format=evaluation.memory_format(run.device)).eval()
     predict = evaluation.network(model, run, args.arch)
     loader = evaluation_loader(crops, run, args.batch_size, args.num_workers)
@@ -207,22 +202,16 @@ def score_hourglass(path: Path, words: Sequence[str], run: Run) -> tuple[dict[st
 
 def score_encoder_decoder(path: Path, words: Sequence[str], run: Run) -> tuple[dict[str, dict], Cost, int]:
     """The same of encoder and pose head, as test_encoder_decoder.py; `words`: of `compare_plan.views_data`."""
-    parser: Parser = test_encoder_decoder.build_parser()
-    args = parser.parse_args(["--ckpt", str(path), *words])
-    found = encoder_decoder_checkpoint.load(path)
-    args.input_dimension = found.sizes["resolution"]
-    model = models.create("encoder_decoder", **found.sizes)
-    checkpoint.load_weights(model, found.state, path)
+    args = views_options.testing_parser("").parse_args(["--ckpt", str(path), *words])
+    model, _ = views_checkpoint.load_network(path, args)
     model = run.prepare(model).eval()
-    test = shared.load_test(shared.find_folder(args, run), args, run, NORMALISED_POSE)
-    points = scoring.geometry_table(
-        lambda images: model.encode(images).geometry, test, test.rows(), run, args.batch_size
-    )
+    test = views_data.load_test(views_data.find_folder(args, run), args, run, NORMALISED_POSE)
+    points = views_scores.geometry_table(model, test, test.rows(), run, args.batch_size)
     rows = torch.from_numpy(test.rows()).to(run.device)
     with torch.no_grad():
         pose = pose_predictor(model, points, test.labels)(rows).float()
     target = test.labels.pose[rows].unflatten(-1, (-1, 3))
-    unit = scoring.millimetres(target) / 1000
+    unit = views_scores.millimetres(target) / 1000
     images = normalise(test.images[rows[: BATCH["encoder_decoder"]].cpu()][0].to(run.device))
     speed = cost(model, lambda images: model.pose(model.encode(images).geometry), images, run)
     pose, target = (convert(unit * part, H36M_17, H36M_16) for part in (pose, target))

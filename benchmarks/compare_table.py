@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from common.draw.animation import CURVE_COLOURS, FLOOR, INK
+from common.draw.colours import CURVE_COLOURS, FLOOR, INK
 from common.files.atomic import atomic_path, write_atomic
 
 KEYS = ("method", "supervision", "settings", "inputs", "images", "joints", "rows", "cost", "training")

@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from common.draw.animation import COLOURS, save_animation  # noqa: E402
+from common.draw.animation import save_animation  # noqa: E402
+from common.draw.colours import COLOURS  # noqa: E402
 from common.draw.scene import drawn_bones, side_of  # noqa: E402
 from common.skeleton import H36M_17  # noqa: E402
 

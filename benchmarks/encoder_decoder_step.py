@@ -108,7 +108,7 @@ def make_baseline(model: EncoderDecoder, data: tuple[Tensor, ...], args, run: Ru
 
 def main() -> None:
     parser = Parser(__doc__)
-    options.add_network_options(parser)
+    parser.add_table("Network", options.NETWORK)
     parser.add_argument("--input_dimension", type=number(int, 8), default=128, help="side of the images, pixels")
     parser.add_argument("--batch_size", type=number(int, 4), default=32, help="a multiple of 4")
     parser.add_argument("--steps", type=number(int, 1), default=1, help="steps per round; more on a GPU, say 20")

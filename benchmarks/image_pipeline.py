@@ -25,9 +25,9 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from common.images import heatmap  # noqa: E402
 from common.images.crop import open_rgb  # noqa: E402
-from common.images.image_files import ImageFolder  # noqa: E402
 from common.images.loader import epoch_batches, training_loader  # noqa: E402
-from common.images.people import MEAN, STD, CropOptions, Crops, People, draw_augmentation, normalise  # noqa: E402
+from common.images.people import MEAN, STD, CropOptions, Crops, People, bgr_input, draw_augmentation  # noqa: E402
+from common.images.readers import ImageFolder  # noqa: E402
 from common.run.memory import keep_freed_memory  # noqa: E402
 from common.run.run import Run  # noqa: E402
 
@@ -134,7 +134,7 @@ def measure(people: People, samples: int, workers: int) -> None:
     batch = torch.stack([crops["this project"][i]["image"] for i in range(4)] * 8)
     points = torch.randint(0, 64, (32, 16, 2))
     drawn = torch.ones(32, 16, dtype=torch.bool)
-    on_device = milliseconds(lambda row: (normalise(batch), heatmap.draw_heatmaps(points, drawn, (64, 64))), 10) / 32
+    on_device = milliseconds(lambda row: (bgr_input(batch), heatmap.draw_heatmaps(points, drawn, (64, 64))), 10) / 32
 
     size = (people.open_image.folder / "0.jpg").stat().st_size
     print(f"JPEG of {decoded[0].width} x {decoded[0].height}, {size / 1e3:.0f} kB; window {people.size[0]:.0f} pixels")

@@ -22,6 +22,7 @@ from torch import Tensor  # noqa: E402
 from common import metrics  # noqa: E402
 from common.rotation import random_rotations  # noqa: E402
 from common.skeleton import H36M_17  # noqa: E402
+from methods.ites.metrics import depth_flip, ites_evaluation  # noqa: E402
 
 
 def random_poses(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -34,7 +35,7 @@ def random_poses(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor
     pred = target + 0.05 * torch.randn(target.shape, generator=generator)
     pred = pred @ random_rotations(count, generator=generator)
     pred *= 0.5 + torch.rand(count, 1, 1, generator=generator)
-    pred[::3] = metrics.depth_flip(pred[::3])
+    pred[::3] = depth_flip(pred[::3])
     return pred - pred[:, :1], target
 
 
@@ -78,7 +79,7 @@ def main() -> None:
     print(f"{options.poses} poses of 17 joints on {options.device}, {torch.get_num_threads()} threads")
     seconds = best_time(ours, options.repeats, options.device)
     print(f"MPJPE + P-MPJPE            {seconds:8.3f} s")
-    ites = best_time(lambda: metrics.ites_evaluation(*there), options.repeats, options.device)
+    ites = best_time(lambda: ites_evaluation(*there), options.repeats, options.device)
     print(f"ITES protocol, all six     {ites:8.3f} s")
     reference = best_time(lambda: numpy_errors(pred.numpy(), target.numpy()), 1, "cpu")
     print(f"MPJPE + P-MPJPE in NumPy   {reference:8.3f} s   ({reference / seconds:.1f} times as long)")

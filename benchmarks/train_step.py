@@ -6,7 +6,7 @@
     python benchmarks/train_step.py --methods hourglass encoder_decoder --batch-size 4 --rounds 2
 
 A step is what the scripts do: shuffled indices, gather from tensors on the device, random rotations, losses,
-backward, optimiser (see `benchmarks.methods`). Two counts of its work: the multiply-adds that our step itself does, and
+backward, optimiser (see `benchmarks.steps`). Two counts of its work: the multiply-adds that our step itself does, and
 those of the published network done as it is written (textbook), of which ours saves some. The peak is a large matrix
 product in the step's precision. Peak, step and baseline take turns, and the best of each is reported: other load on the
 machine hits all.
@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks.methods import METHODS, REPLICAS, Method  # noqa: E402
+from benchmarks.steps import METHODS, REPLICAS, Method  # noqa: E402
 from common.errors import InputError  # noqa: E402
 from common.run.options import Parser, number  # noqa: E402
 from common.run.run import Run, start  # noqa: E402

@@ -37,14 +37,11 @@ class Camera:
         """The intrinsic vector (9,), float32. `unit`:
 
         "pixels": focal length and centre in pixels. "screen": both screen-normalised (VideoPose3D, PoseAug).
-        "ites": focal length in pixels, centre screen-normalised (ITES reads only the focal length).
         """
-        fx, fy = self.focal
-        cx, cy = self.centre
-        if unit != "pixels":
-            cx, cy = cx / self.width * 2 - 1, cy / self.width * 2 - self.height / self.width
+        (fx, fy), (cx, cy) = self.focal, self.centre
         if unit == "screen":
             fx, fy = fx / self.width * 2, fy / self.width * 2
+            cx, cy = cx / self.width * 2 - 1, cy / self.width * 2 - self.height / self.width
         return torch.tensor((fx, fy, cx, cy, *self.radial, *self.tangential), dtype=torch.float32)
 
 
@@ -99,11 +96,6 @@ def project(points: Tensor, intrinsics: Tensor) -> Tensor:
     return focal * (xy * scale + tangential * r2) + centre
 
 
-def project_linear(points: Tensor, intrinsics: Tensor) -> Tensor:
-    """As `project`, without lens distortion: VideoPose3D's other projection, kept for comparison."""
-    return intrinsics[..., :2] * _slopes(points) + intrinsics[..., 2:4]
-
-
 def _slopes(points: Tensor) -> Tensor:
     """X/Z and Y/Z within [-1, 1], (..., 3) -> (..., 2).
 
@@ -118,11 +110,6 @@ def _slopes(points: Tensor) -> Tensor:
 def normalise_screen(pixels: Tensor, width: float, height: float) -> Tensor:
     """Pixels (..., 2) -> screen coordinates: x in [-1, 1] over the width, y with the same scale (VideoPose3D)."""
     return pixels / width * 2 - pixels.new_tensor((1, height / width))
-
-
-def denormalise_screen(screen: Tensor, width: float, height: float) -> Tensor:
-    """Inverse of `normalise_screen`, the published form, kept for comparison."""
-    return (screen + screen.new_tensor((1, height / width))) * width / 2
 
 
 def perspective(points: Tensor, distance: float = 5.0, nearest: float = 1.0) -> Tensor:

@@ -18,11 +18,8 @@ import torch
 from torch import Tensor
 
 from common.errors import InputError
-from common.procrustes import best_rotation, correlate, lengths, mirror_last, product_with_transpose, proper_svd, rotate
+from common.procrustes import best_rotation, centre, correlate, lengths, ratio, rotate
 from common.threads import in_threads
-
-# The 14 joints (of the 17 of Human3.6M) over which MPI-INF-3DHP style PCK is customarily taken.
-PCK_JOINTS = (2, 3, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)
 
 # Poses handled at once: few enough for the caches of a CPU, enough to fill a GPU.
 _CPU_CHUNK, _GPU_CHUNK = 1 << 13, 1 << 18
@@ -33,8 +30,8 @@ _CPU_CHUNK, _GPU_CHUNK = 1 << 13, 1 << 18
 
 def joint_errors(pred: Tensor, target: Tensor) -> Tensor:
     """Euclidean distance of every joint. pred, target: (..., J, D) -> (..., J)."""
-    _check_pair(pred, target)
-    dtype = _result_dtype(pred)
+    check_pair(pred, target)
+    dtype = result_dtype(pred)
     return torch.linalg.vector_norm(pred.to(dtype) - target.to(dtype), dim=-1)
 
 
@@ -48,10 +45,10 @@ def n_mpjpe(pred: Tensor, target: Tensor) -> Tensor:
 
     Rhodin et al., "Unsupervised geometry-aware representation for 3D human pose estimation", 2018.
     """
-    _check_pair(pred, target)
+    check_pair(pred, target)
     p, t = pred.double(), target.double()
-    scale = _ratio((p * t).sum((-2, -1)), p.square().sum((-2, -1)))
-    return mpjpe(scale[..., None, None] * p, t).to(_result_dtype(pred))
+    scale = ratio((p * t).sum((-2, -1)), p.square().sum((-2, -1)))
+    return mpjpe(scale[..., None, None] * p, t).to(result_dtype(pred))
 
 
 def p_mpjpe(pred: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -60,8 +57,8 @@ def p_mpjpe(pred: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     mask: (..., J) weights of the joints in the mean; the alignment itself always uses all joints. A pose whose mask
     is empty has no error: NaN.
     """
-    _check_pair(pred, target, size=3)
-    (errors,) = _by_chunks(_aligned_joint_errors, pred, target)
+    check_pair(pred, target, size=3)
+    (errors,) = by_chunks(_aligned_joint_errors, pred, target)
     return errors.mean(-1) if mask is None else (errors * mask).sum(-1) / mask.sum(-1)
 
 
@@ -71,7 +68,7 @@ def mean_velocity_error(pred: Tensor, target: Tensor, sequence: Tensor | None = 
     sequence: (T,) label of the sequence each frame belongs to; steps from one sequence into the next are left out,
     so that many clips can be scored in one tensor.
     """
-    _check_pair(pred, target)
+    check_pair(pred, target)
     if pred.dim() < 3:
         raise InputError(f"velocity of poses of shape {tuple(pred.shape)}: expected (..., frames, joints, axes)")
     errors = mpjpe(pred.diff(dim=-3), target.diff(dim=-3))
@@ -90,12 +87,12 @@ def pck(pred: Tensor, target: Tensor, threshold: float = 0.150, joints: Sequence
 
     Mehta et al., "Monocular 3D human pose estimation in the wild using improved CNN supervision", 2017: 150 mm.
     """
-    return _fraction_within(joint_errors(pred.double(), target.double()), threshold, joints).to(_result_dtype(pred))
+    return _fraction_within(joint_errors(pred.double(), target.double()), threshold, joints).to(result_dtype(pred))
 
 
 def auc(pred: Tensor, target: Tensor, joints: Sequence[int] | None = None) -> Tensor:
     """Mean of a pose's PCK over `auc_thresholds()`, 0..1 (30/31 at best: nothing is below 0). (..., J, D) -> (...)."""
-    return _area_under_curve(joint_errors(pred.double(), target.double()), joints).to(_result_dtype(pred))
+    return _area_under_curve(joint_errors(pred.double(), target.double()), joints).to(result_dtype(pred))
 
 
 def auc_thresholds(device: torch.device | str | None = None) -> Tensor:
@@ -113,7 +110,7 @@ def pckh(
     Andriluka et al., "2D human pose estimation: new benchmark and state of the art analysis", 2014.
     """
     errors = joint_errors(pred.double(), target.double())
-    correct = (errors < threshold * head_size.double()[..., None]).to(_result_dtype(pred))
+    correct = (errors < threshold * head_size.double()[..., None]).to(result_dtype(pred))
     return correct if visible is None else correct.masked_fill(visible == 0, torch.nan)
 
 
@@ -178,22 +175,22 @@ def procrustes_align(pred: Tensor, target: Tensor, reflection: str = "corrected"
     reflection: "corrected" allows rotations only (the pose metric); "allowed" also mirror images where they fit
     better; "forced" mirror images only. A prediction that is a single point lands on the target's centroid.
     """
-    _check_pair(pred, target, size=3)
+    check_pair(pred, target, size=3)
 
     def align(pred: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         p, _, p_mean, t_mean, rotation, scale = _fit(pred, target, reflection)
         aligned = rotate(p, scale * rotation) + t_mean
         translation = t_mean - rotate(p_mean, scale * rotation)
-        return _batch_first(aligned, rotation, scale, translation, _result_dtype(pred))
+        return batch_first(aligned, rotation, scale, translation, result_dtype(pred))
 
-    return Alignment(*_by_chunks(align, pred, target))
+    return Alignment(*by_chunks(align, pred, target))
 
 
 def _aligned_joint_errors(pred: Tensor, target: Tensor) -> tuple[Tensor]:
     """Distances (n, J) after alignment; the centroids, which then coincide, are left out."""
     p, t, _, _, rotation, scale = _fit(pred, target, "corrected")
     errors = lengths(rotate(p, scale * rotation).sub_(t))
-    return (errors.T.to(_result_dtype(pred)),)
+    return (errors.T.to(result_dtype(pred)),)
 
 
 def _fit(pred: Tensor, target: Tensor, reflection: str) -> tuple[Tensor, ...]:
@@ -201,155 +198,22 @@ def _fit(pred: Tensor, target: Tensor, reflection: str) -> tuple[Tensor, ...]:
 
     -> centred poses (3, J, n) twice, their centroids (3, 1, n) twice, rotation (3, 3, n), scale (n,)
     """
-    p, p_mean = _centre(pred)
-    t, t_mean = _centre(target)
+    p, p_mean = centre(pred)
+    t, t_mean = centre(target)
     rotation, sigma = best_rotation(correlate(p, t), reflection)
-    return p, t, p_mean, t_mean, rotation, _ratio(sigma.sum(0), p.square().sum((0, 1)))
+    return p, t, p_mean, t_mean, rotation, ratio(sigma.sum(0), p.square().sum((0, 1)))
 
 
-def _centre(pose: Tensor) -> tuple[Tensor, Tensor]:
-    """(n, J, 3) -> pose minus centroid (3, J, n), centroid (3, 1, n), float64.
-
-    Going through joint 0 makes a pose of equal joints exactly zero.
-    """
-    pose = _batch_last(pose)
-    first = pose[:, :1]
-    pose = pose - first
-    mean = pose.mean(1, keepdim=True)
-    return pose.sub_(mean), first + mean
-
-
-def _batch_last(pose: Tensor) -> Tensor:
-    """(n, J, 3) -> (3, J, n) float64, as `common.procrustes` wants it."""
-    return pose.permute(2, 1, 0).to(torch.float64, memory_format=torch.contiguous_format)
-
-
-def _batch_first(aligned: Tensor, rotation: Tensor, scale: Tensor, translation: Tensor, dtype: torch.dtype) -> tuple:
+def batch_first(aligned: Tensor, rotation: Tensor, scale: Tensor, translation: Tensor, dtype: torch.dtype) -> tuple:
     """The fields of an Alignment from (3, J, n), (3, 3, n), (n,), (3, 1, n)."""
     parts = aligned.permute(2, 1, 0), rotation.permute(2, 0, 1), scale, translation.squeeze(1).T
     return tuple(part.to(dtype) for part in parts)
 
 
-# --- ITES -----------------------------------------------------------------------------------------------------------
-# The protocol of Xu et al., "Invariant teacher and equivariant student for unsupervised 3D human pose estimation",
-# 2021: the scale comes from the target, and of a pose and its mirror image in depth the better one counts.
-
-
-class ItesErrors(NamedTuple):
-    """Errors (...) of a pose, of its depth mirror image, and the smaller of the two (chosen for each metric apart)."""
-
-    mpjpe: Tensor
-    p_mpjpe: Tensor
-    mpjpe_pose: Tensor
-    mpjpe_flip: Tensor
-    p_mpjpe_pose: Tensor  # equals `p_mpjpe(pred, target)`: alignment undoes the calibrated scale
-    p_mpjpe_flip: Tensor
-
-
-@torch.no_grad()
-def ites_evaluation(pred: Tensor, target: Tensor) -> ItesErrors:
-    """Score poses as published: calibrate the scale, subtract joint 0, take the better mirror solution.
-
-    pred: (..., J, 3) camera-frame shapes before any scaling; target: (..., J, 3) metres. Both mirror solutions share
-    one decomposition: to align the flip by a rotation is to align the pose itself by a forced reflection.
-    """
-    _check_pair(pred, target, size=3)
-    mpjpe_pose, mpjpe_flip, p_mpjpe_pose, p_mpjpe_flip = _by_chunks(_ites_errors, pred, target)
-    best, p_best = torch.minimum(mpjpe_pose, mpjpe_flip), torch.minimum(p_mpjpe_pose, p_mpjpe_flip)
-    return ItesErrors(best, p_best, mpjpe_pose, mpjpe_flip, p_mpjpe_pose, p_mpjpe_flip)
-
-
-def _ites_errors(pred: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-    p, _ = _centre(pred)
-    t, _ = _centre(target)
-    left, sigma, right = proper_svd(correlate(p, t))
-    energy = p.square().sum((0, 1))
-    calibrated, goal = _ratio(sigma.abs().sum(0), energy) * (p - p[:, :1]), t - t[:, :1]
-    planar = (calibrated[:2] - goal[:2]).square().sum(0)
-    distances = [(planar + (z - goal[2]).square()).sqrt() for z in (calibrated[2], -calibrated[2])]
-    for u, s in ((left, sigma), mirror_last(left, sigma)):
-        matrix = _ratio(s.sum(0), energy) * product_with_transpose(u, right)
-        distances.append(lengths(rotate(p, matrix).sub_(t)))
-    return tuple(distance.mean(0).to(_result_dtype(pred)) for distance in distances)
-
-
-def depth_flip(pose: Tensor) -> Tensor:
-    """The pose mirrored in depth, the other solution of an orthographic view. (..., 3) -> (..., 3)."""
-    return torch.cat([pose[..., :2], -pose[..., 2:]], dim=-1)
-
-
-def calibrate_by_scale(pred: Tensor, target: Tensor) -> Tensor:
-    """Scale each prediction, about the origin and unrotated, by the target's size. (..., J, 3) -> (..., J, 3).
-
-    The scale is the one of the best orthogonal alignment, reflections allowed: generally more than the best scale of
-    the unrotated pose, and the same for a pose and its depth flip.
-    """
-    scale = procrustes_align(pred, target, reflection="allowed").scale
-    return scale[..., None, None] * pred
-
-
-def calibrate_by_procrustes(pred: Tensor, target: Tensor) -> Alignment:
-    """Turn (or mirror) each prediction about the origin and give it the target's norm. (..., J, 3) -> Alignment.
-
-    For pictures only: poses are not centred, and the translation is zero.
-    """
-    _check_pair(pred, target, size=3)
-
-    def turn(pred: Tensor, target: Tensor) -> tuple[Tensor, ...]:
-        p, t = _batch_last(pred), _batch_last(target)
-        rotation, _ = best_rotation(correlate(p, t), "allowed")
-        scale = _ratio(t.square().sum((0, 1)).sqrt(), p.square().sum((0, 1)).sqrt())
-        aligned = rotate(p, scale * rotation)
-        return _batch_first(aligned, rotation, scale, torch.zeros_like(p[:, :1]), _result_dtype(pred))
-
-    return Alignment(*_by_chunks(turn, pred, target))
-
-
-def calibrate_camera_by_procrustes(points: Tensor, target: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
-    """`calibrate_by_procrustes` of points (..., J, 3) seen by a linear camera (..., 3, 2), which is turned along.
-
-    The camera gives its gain (largest singular value) to the points first. -> (calibrated points, camera (..., 3, 2)).
-    The published form, kept for comparison.
-    """
-    gain = torch.linalg.matrix_norm(camera, ord=2)[..., None, None]
-    alignment = calibrate_by_procrustes(points * gain, target)
-    return alignment.aligned, alignment.rotation.mT @ (camera / gain)
-
-
-class PckAuc(NamedTuple):
-    """PCK at 150 mm and AUC, each (...) in 0..1."""
-
-    pck: Tensor
-    auc: Tensor
-
-
-def mirror_pck_auc(
-    pred: Tensor, flip: Tensor, target: Tensor, joints: Sequence[int] | None = PCK_JOINTS, align: bool = False
-) -> PckAuc:
-    """PCK and AUC where every joint counts in the better of two solutions. pred, flip, target: (..., J, 3).
-
-    align: carry both solutions onto the target by Procrustes first (ITES's `p_pck_auc`). The published form, kept for
-    comparison.
-    """
-    solutions = [solution.double() for solution in (pred, flip)]
-    if align:
-        solutions = [procrustes_align(solution, target.double()).aligned for solution in solutions]
-    errors = torch.minimum(*(joint_errors(solution, target.double()) for solution in solutions))
-    dtype = _result_dtype(pred)
-    return PckAuc(_fraction_within(errors, 0.150, joints).to(dtype), _area_under_curve(errors, joints).to(dtype))
-
-
-def consistency_loss(pred: Tensor, flip: Tensor, target: Tensor) -> Tensor:
-    """Mean joint distance of both mirror solutions to the target. (..., J, 3) -> (...). The published form, kept for
-    comparison.
-    """
-    return (mpjpe(pred, target) + mpjpe(flip, target)) / 2
-
-
 # --- Helpers --------------------------------------------------------------------------------------------------------
 
 
-def _by_chunks(function: Callable[..., tuple[Tensor, ...]], pred: Tensor, target: Tensor) -> tuple[Tensor, ...]:
+def by_chunks(function: Callable[..., tuple[Tensor, ...]], pred: Tensor, target: Tensor) -> tuple[Tensor, ...]:
     """Apply function((n, J, 3), (n, J, 3)) -> tuple of (n, ...) to poses (..., J, 3), so many at a time."""
     batch, pose = pred.shape[:-2], pred.shape[-2:]
     on_cpu = pred.device.type == "cpu"
@@ -363,13 +227,7 @@ def _by_chunks(function: Callable[..., tuple[Tensor, ...]], pred: Tensor, target
     return tuple(torch.cat(parts).reshape((*batch, *parts[0].shape[1:])) for parts in zip(*results, strict=True))
 
 
-def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """numerator / denominator, and 0 where the denominator is 0, with a zero gradient there."""
-    zero = denominator == 0
-    return torch.where(zero, 0.0, numerator / torch.where(zero, 1.0, denominator))
-
-
-def _check_pair(pred: Tensor, target: Tensor, size: int | None = None) -> None:
+def check_pair(pred: Tensor, target: Tensor, size: int | None = None) -> None:
     """Different shapes would broadcast into a number that looks like a result."""
     if pred.shape != target.shape or pred.dim() < 2 or (size is not None and pred.shape[-1] != size):
         axes = "2 or 3" if size is None else size
@@ -377,5 +235,6 @@ def _check_pair(pred: Tensor, target: Tensor, size: int | None = None) -> None:
         raise InputError(f"{found}: expected the same shape (..., joints, {axes}) for both")
 
 
-def _result_dtype(tensor: Tensor) -> torch.dtype:
+def result_dtype(tensor: Tensor) -> torch.dtype:
+    """The input's, float32 at least."""
     return torch.promote_types(tensor.dtype, torch.float32)

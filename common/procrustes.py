@@ -18,6 +18,29 @@ from common.errors import InputError
 _SWEEPS = 5
 
 
+def centre(pose: Tensor) -> tuple[Tensor, Tensor]:
+    """(n, J, 3) -> pose minus centroid (3, J, n), centroid (3, 1, n), float64.
+
+    Going through joint 0 makes a pose of equal joints exactly zero.
+    """
+    pose = batch_last(pose)
+    first = pose[:, :1]
+    pose = pose - first
+    mean = pose.mean(1, keepdim=True)
+    return pose.sub_(mean), first + mean
+
+
+def batch_last(pose: Tensor) -> Tensor:
+    """(n, J, 3) -> (3, J, n) float64, the layout of this module."""
+    return pose.permute(2, 1, 0).to(torch.float64, memory_format=torch.contiguous_format)
+
+
+def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """numerator / denominator, and 0 where the denominator is 0, with a zero gradient there."""
+    zero = denominator == 0
+    return torch.where(zero, 0.0, numerator / torch.where(zero, 1.0, denominator))
+
+
 def correlate(pred: Tensor, target: Tensor) -> Tensor:
     """pred^T target. (3, J, n), (3, J, n) -> (3, 3, n)."""
     return torch.stack([(axis * target).sum(1) for axis in pred])

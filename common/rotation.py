@@ -5,8 +5,6 @@ The maps below return the usual matrix of the rotation (column convention, `R @ 
 difference is immaterial, and where it matters the caller transposes. Quaternions are (w, x, y, z), unit length.
 """
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -106,42 +104,3 @@ def quaternion_to_matrix(q: Tensor) -> Tensor:
         ),
         -1,
     ).unflatten(-1, (3, 3))  # fmt: skip
-
-
-def matrix_to_quaternion(matrix: Tensor) -> Tensor:
-    """Unit quaternion (..., 4), wxyz with w >= 0, of rotation matrices (..., 3, 3) (Shepperd's method).
-
-    Kept as the check of `quaternion_to_matrix`.
-    """
-    m = matrix
-    trace = m.diagonal(dim1=-2, dim2=-1)
-    xx, yy, zz = trace.unbind(-1)
-    squares = torch.stack((1 + xx + yy + zz, 1 + xx - yy - zz, 1 - xx + yy - zz, 1 - xx - yy + zz), -1)
-    wx, wy, wz = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
-    xy, xz, yz = m[..., 1, 0] + m[..., 0, 1], m[..., 0, 2] + m[..., 2, 0], m[..., 2, 1] + m[..., 1, 2]
-    ww2, xx2, yy2, zz2 = squares.unbind(-1)
-    candidates = torch.stack(
-        (
-            torch.stack((ww2, wx, wy, wz), -1),
-            torch.stack((wx, xx2, xy, xz), -1),
-            torch.stack((wy, xy, yy2, yz), -1),
-            torch.stack((wz, xz, yz, zz2), -1),
-        ),
-        -2,
-    )
-    # the row of the largest component is the best conditioned one
-    best = squares.argmax(-1)[..., None, None].expand(*squares.shape[:-1], 1, 4)
-    q = torch.nn.functional.normalize(candidates.gather(-2, best).squeeze(-2), dim=-1)
-    return torch.where(q[..., :1] < 0, -q, q)
-
-
-def matrix_to_euler(matrix: Tensor) -> Tensor:
-    """Angles about x, y, z in degrees, for R = Rz Ry Rx (column convention): (..., 3, 3) -> (..., 3).
-
-    The published form, kept for comparison.
-    """
-    m = matrix
-    x = torch.atan2(m[..., 2, 1], m[..., 2, 2])
-    y = torch.atan2(-m[..., 2, 0], torch.hypot(m[..., 0, 0], m[..., 1, 0]))
-    z = torch.atan2(m[..., 1, 0], m[..., 0, 0])
-    return torch.stack((x, y, z), -1) * (180 / math.pi)

@@ -1,4 +1,4 @@
-"""Skeletons as data: named joints, parents, sides; conversion between layouts by joint name; graph adjacency."""
+"""Skeletons as data: named joints, parents, sides; conversion between layouts by name; mirror images; adjacency."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -198,6 +198,13 @@ def convert(points, source: Skeleton | str, target: Skeleton | str):
     if isinstance(points, Tensor):
         return torch.as_tensor(matrix, dtype=points.dtype, device=points.device) @ points
     return (matrix @ points).astype(points.dtype)
+
+
+def mirror(points: Tensor, skeleton: Skeleton) -> Tensor:
+    """points: (..., J, 2 or 3), x to the right and 0 in the middle -> the mirrored body: x negated, sides exchanged."""
+    x, rest = points.split([1, points.shape[-1] - 1], dim=-1)
+    flipped = torch.cat([-x, rest], dim=-1).unbind(-2)
+    return torch.stack([flipped[j] for j in skeleton.mirror], dim=-2)  # no index tensor: nothing to copy to a device
 
 
 def adjacency(skeleton: Skeleton) -> Tensor:

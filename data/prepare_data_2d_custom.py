@@ -34,15 +34,29 @@ from common.run.script import run_script  # noqa: E402
 from common.skeleton import COCO_17, H36M_17  # noqa: E402
 from common.synthetic.dataset import ensure  # noqa: E402
 from common.video import report  # noqa: E402
-from common.video.following_options import add_following_options  # noqa: E402
+from common.video.follow import FOLLOWING  # noqa: E402
 from common.video.read import FPS, LAYOUT_NAMES, KeypointFile, coco_keypoints, image_size, read_keypoints  # noqa: E402
 
 log = logging.getLogger(__name__)
 SUFFIXES = (".json", ".npz", ".npy")
+OPTIONS = (
+    ("-i --input", Path, None, "detections of one video, or a folder of such", "PATH"),
+    ("-o --output", str, None, "name of the data set", "NAME"),
+    ("--data-dir", Path, Path(__file__).parent, "where the file goes", "DIR"),
+    ("--layout", str, None, f"joints, if not to be found: {', '.join(LAYOUT_NAMES)}", "NAME"),
+    ("--joints", ("auto", "coco", "h36m"), "auto", "layout to write"),
+    ("--image-size", image_size, None, "of the videos, where no file says it", "WxH"),
+    ("--fps", number(float, 0.1), None, "frames per second, for the report", "N"),
+    ("--thr", number(float, 0), 0.1, "a joint of less confidence is missing"),
+    *FOLLOWING,
+    ("--force", bool, False, "make the file again if it is there"),
+    ("--statistics", bool, False, "make common/video/keypoint_statistics.json instead"),
+)
 
 
 def main() -> None:
-    parser = options_parser()
+    parser = Parser(__doc__)
+    parser.add_table("Data", OPTIONS)
     args = parser.parse_args()
     if args.statistics:
         return make_statistics(args.data_dir)
@@ -72,22 +86,6 @@ def main() -> None:
     save_npz(target, positions_2d=views, metadata=metadata)
     frames = sum(map(len, positions.values()))
     print(f"{len(views)} video{'s' * (len(views) > 1)}, {frames} frames, layout {layout}: {target}")
-
-
-def options_parser() -> Parser:
-    parser = Parser(__doc__)
-    parser.add_argument("-i", "--input", type=Path, metavar="PATH", help="detections of one video, or a folder of such")
-    parser.add_argument("-o", "--output", metavar="NAME", help="name of the data set")
-    parser.add_argument("--data-dir", type=Path, default=Path(__file__).parent, help="where the file goes")
-    parser.add_argument("--layout", metavar="NAME", help=f"joints, if not to be found: {', '.join(LAYOUT_NAMES)}")
-    parser.add_argument("--joints", choices=("auto", "coco", "h36m"), default="auto", help="layout to write")
-    parser.add_argument("--image-size", type=image_size, metavar="WxH", help="of the videos, where no file says it")
-    parser.add_argument("--fps", type=number(float, 0.1), metavar="N", help="frames per second, for the report")
-    parser.add_argument("--thr", type=number(float, 0), default=0.1, help="a joint of less confidence is missing")
-    add_following_options(parser)
-    parser.add_argument("--force", action="store_true", help="make the file again if it is there")
-    parser.add_argument("--statistics", action="store_true", help="make common/video/keypoint_statistics.json instead")
-    return parser
 
 
 def videos(path: Path) -> dict[str, Path]:

@@ -10,30 +10,20 @@ from torch import nn
 from common.errors import InputError
 from models.adversarial.networks import gan_discriminator, gan_lifter, kudo_discriminator, kudo_generator
 from models.encoder_decoder.network import EncoderDecoder
-from models.gcn import GCN
 from models.hourglass.hourglass import StackedHourglass
 from models.hourglass.pose_resnet import PoseResNet
-from models.mlp import MLP
-from models.stgcn import STGCN
-from models.student import Student
-from models.teacher import Teacher
-from models.videopose import VideoPose
+from models.lifters import LIFTERS
 
 REGISTRY: dict[str, Callable[..., nn.Module]] = {
     "encoder_decoder": EncoderDecoder,
     "gan_discriminator": gan_discriminator,
     "gan_lifter": gan_lifter,
-    "gcn": GCN,
     "hourglass": StackedHourglass,
     "kudo_discriminator": kudo_discriminator,
     "kudo_generator": kudo_generator,
-    "mlp": MLP,
     "pose_resnet": PoseResNet,
-    "stgcn": STGCN,
-    "student": Student,
-    "teacher": Teacher,
-    "videopose": VideoPose,
 }
+REGISTRY |= {name: lifter.network for name, lifter in LIFTERS.items()}
 
 
 def create(name: str, **sizes) -> nn.Module:

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.common.test_keypoint_files import BODY_25, body, expected, listed, openpose, write
-from tests.common.test_turntable import pixels
 
 import models
 from common.skeleton import COCO_17
 from models.adversarial.losses import normalise_2d
+from tests.common.draw.test_turntable import pixels
+from tests.common.video.test_read import BODY_25, body, expected, listed, openpose, write
 from tests.conftest import assert_refused
 
 VIEWS = {f"rot_{angle:03d}_degree.png" for angle in range(0, 360, 15)}
@@ -121,7 +121,7 @@ def test_a_missing_wrist_is_named(demo, work, caplog):
 
 
 def test_refused_options(demo, script, work):
-    assert_refused(demo("--proto2d", "a.prototxt", "--model2d", "b.caffemodel"), "--proto2d, --model2d", "no Caffe")
+    assert_refused(demo("--proto2d", "a.prototxt", "--model2d", "b.caffemodel"), "--proto2d", "no Caffe")
     assert_refused(demo("--dataset", "COCO"), "--dataset", "--keypoints FILE")
     assert_refused(demo("--input", "photo.png", keypoints=None), "which 2D pose", "--keypoints FILE")
     assert_refused(demo(ckpt=None), "--ckpt")

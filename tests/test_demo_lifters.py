@@ -6,22 +6,22 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.common.test_keypoint_files import BODY_25, body, listed, openpose, write
-from tests.common.test_vis_html import contents
 
 import models
 from common.camera import h36m_cameras, normalise_screen, unproject, world_to_camera
-from common.datasets.h36m_layout import ites_normalise
 from common.errors import InputError
 from common.files.npz import load_npz
-from common.lifting import windows
 from common.mocap.bvh import read_bvh
+from common.pose_set import windows
 from common.rotation import quaternion_to_matrix
 from common.skeleton import H36M_16, H36M_17, convert
 from common.video import upright
 from methods import lifters
+from methods.adversarial.checkpoint import SavedNetwork
 from methods.hourglass.checkpoint import parse_arch
-from methods.lift_any import BATCH, camera_poses
+from methods.ites.scaling import normalise
+from tests.common.draw.test_page import contents
+from tests.common.video.test_read import BODY_25, body, listed, openpose, write
 from tests.conftest import assert_refused, command, run_command
 from tests.tiny_dataset import tiny_keypoints, tiny_poses
 
@@ -78,7 +78,7 @@ def expected(method: str, model) -> torch.Tensor:
     pixels = torch.from_numpy(video())
     with torch.no_grad():
         if method in ("teacher", "student"):
-            keypoints = ites_normalise(pixels, torch.tensor((1145.0, 1145.0)))
+            keypoints = normalise(pixels, torch.tensor((1145.0, 1145.0)))
             pose = model(keypoints).pose
             return pose if method == "student" else unproject(keypoints, pose[..., 2:], nearest=None)
         if method == "gan":
@@ -223,18 +223,19 @@ def test_a_causal_lifter_over_time(work):
     checkpoint("videopose", model, options=options)
     saved = lifters.load("videopose.bin")
     assert saved.network.sizes["causal"] is True and lifters.load("videopose.bin", causal=False)
-    keypoints = lifters.lifter_input("videopose", torch.from_numpy(video()), (1000, 1002))
-    pose = convert(camera_poses(model, "videopose", keypoints), H36M_17, H36M_16)
+    keypoints = lifters.input_of("videopose", torch.from_numpy(video()), (1000, 1002))
+    pose = convert(lifters.camera_poses(saved, model, keypoints), H36M_17, H36M_16)
     want = expected("videopose", model)
     assert torch.allclose(pose, want - want[:, :1], atol=1e-5)
 
 
 def test_long_videos_go_in_parts():
     model = network("videopose")
-    keypoints = torch.rand(BATCH + 30, 16, 2)
-    pose = camera_poses(model, "videopose", keypoints)
-    tail = camera_poses(model, "videopose", keypoints[-200:])
-    assert len(pose) == BATCH + 30 and torch.allclose(pose[-190:], tail[-190:], atol=1e-5)
+    saved = lifters.SavedLifter("videopose", SavedNetwork("videopose", {}, {}))
+    keypoints = torch.rand(lifters.BATCH + 30, 16, 2)
+    pose = lifters.camera_poses(saved, model, keypoints)
+    tail = lifters.camera_poses(saved, model, keypoints[-200:])
+    assert len(pose) == lifters.BATCH + 30 and torch.allclose(pose[-190:], tail[-190:], atol=1e-5)
 
 
 def test_upright():

@@ -31,13 +31,13 @@ from common.synthetic import cross, dataset
 from methods.encoder_decoder import pictures
 from models.encoder_decoder.network import EncoderDecoder
 from tests import documented, test_demo_lifters
-from tests.common import test_encoder_decoder_checkpoint as released_networks
-from tests.common import test_image_readers as readers
+from tests.common.images import test_readers as readers
 from tests.conftest import ROOT, Outcome, command, run_command
 from tests.data import test_prepare_data_2d_h36m_sh as hourglass_detections
 from tests.data import test_prepare_data_h36m as released
 from tests.data.test_prepare_data_3dhp import spin_arrays
 from tests.data.test_prepare_mpii import json_entries, people
+from tests.methods.encoder_decoder import test_checkpoint as released_networks
 from tests.motion_files import write_acclaim, write_clip, write_smpl_model
 from tests.test_poseaug_scripts import write_cross_data
 from tests.tiny_dataset import tiny_keypoints, tiny_poses, write_tiny_dataset
@@ -63,8 +63,10 @@ ELSEWHERE = {
     "--stages 2 --epochs 10 --resume checkpoint/job1": "takes SLURM; the same",
     "python benchmarks/train_step.py --methods hourglass encoder_decoder --batch-size 4 --rounds 3":
         "takes a minute; tests/benchmarks/test_step_of_images.py takes its steps one by one, small",
-    "torchrun --nproc_per_node 2 SCRIPT ...": "tests/test_ites_scripts.py and others run theirs so",
-    "torchrun --nproc_per_node 2 train_teacher.py ...": "tests/test_ites_scripts.py runs it, against one process",
+    "python -c 'import time, torch.distributed as d; store = d.TCPStore(\"0.0.0.0\", 29500, is_master=True, "
+    "wait_for_workers=False); time.sleep(1e9)'": "waits; tests/test_many_machines.py keeps such a store",
+    "torchrun --nproc_per_node 2 SCRIPT ...": "tests/test_many_machines.py runs run_baseline.py so",
+    "torchrun --nproc_per_node 2 train_teacher.py ...": "the same; tests/test_ites_scripts.py: its two processes",
     "train_hourglass.py --gpus 0,1": "becomes two processes: tests/test_hourglass_scripts.py",
     "train_hourglass.py --batch_size": "names an option",
     "benchmarks/run_all.sh [LOG]": "runs all in full; tests/benchmarks/test_run_all.py has a stand-in do it",
@@ -585,5 +587,7 @@ def execute(words: tuple[str, ...], script, monkeypatch: pytest.MonkeyPatch) -> 
     for constant, value in CONSTANTS[words[0]].items():
         monkeypatch.setattr(module, constant, value)
     stand_in = Path("small.py")
-    stand_in.write_text(f"from common import running\nfrom {module.__name__} import main\nrunning.run_script(main)\n")
+    stand_in.write_text(
+        f"from common.run.script import run_script\nfrom {module.__name__} import main\nrun_script(main)\n"
+    )
     return script(str(stand_in.absolute()), *words[1:])

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import runpy
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +12,6 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
-from tests.common.test_vis_html import contents
 
 import models
 from common.draw.tables import write_json
@@ -24,11 +22,14 @@ from common.run import checkpoint  # fmt: skip
 from common.skeleton import H36M_17
 from methods.encoder_decoder import checkpoint as encoder_decoder_checkpoint
 from methods.encoder_decoder import data as encoder_decoder  # fmt: skip
+from methods.encoder_decoder import options as encoder_decoder_options
 from methods.encoder_decoder import pictures
 from methods.encoder_decoder import scores as encoder_decoder_scores
 from models.encoder_decoder.losses import FeatureNet
 from models.encoder_decoder.predict import other_views, turned
-from tests.conftest import ROOT, assert_refused, command, interrupt, metric_rows, run_command
+from tests.common.draw.test_page import contents
+from tests.conftest import ROOT, assert_refused, metric_rows
+from tests.processes import interrupt, run_apart
 from tests.steps import forbid_waiting, numbers, steps_of
 from tests.tiny_dataset import tiny_poses
 
@@ -43,7 +44,7 @@ def folder(tmp_path_factory) -> Path:
     """16 x 16 pixels, subjects 1 and 9, four frames each in four cameras; a network trained for two epochs."""
     folder = tmp_path_factory.mktemp("views")
     write_multiview(folder / "views", tiny_poses(4, ("S1", "S9"), ("Walking",), H36M_17), size=16, frames=4)
-    done = run_command(command("train_encoder_decoder.py", *TRAIN, "-e", 2, "-c", "trained"), folder)
+    done = run_apart(("train_encoder_decoder.py", *TRAIN, "-e", 2, "-c", "trained"), folder)
     assert done.status == 0, done.err
     return folder
 
@@ -100,7 +101,7 @@ def test_interrupted_run_resumes_as_if_never_stopped(here, folder, script, monke
     options = (*TRAIN, "-e", 3, "--print_every", 3, "--test_every", 2, "--threads", 1)
     watched = forbid_waiting(monkeypatch)
     assert script("train_encoder_decoder.py", *options, "-c", "whole").status == 0 and len(watched) == 11
-    interrupt(command("train_encoder_decoder.py", *options, "-c", "parts"), folder, "[1]")
+    interrupt(("train_encoder_decoder.py", *options, "-c", "parts"), folder, "[1]")
     done = script("train_encoder_decoder.py", *options, "-c", "parts", "-r", "parts")
     assert done.status == 0, done.err
     assert_same(folder, "whole", "parts")
@@ -239,8 +240,8 @@ def test_without_a_folder_a_synthetic_one_is_made_once(here, script, monkeypatch
 def test_published_configuration_is_the_default(here, script, stage):
     """Every key of the file is an option, and its value the default, or what a given folder makes of it."""
     name, config = f"train_encoder_decoder{stage}.py", ROOT / f"configs/encoder_decoder{stage}.yaml"
-    parser = runpy.run_path(str(ROOT / name))["options"]
-    default, published = (parser().parse_args(["-d", "views", *more]) for more in ([], ["--config", str(config)]))
+    parser = encoder_decoder_options.pose_parser if stage else encoder_decoder_options.synthesis_parser
+    default, published = (parser("").parse_args(["-d", "views", *more]) for more in ([], ["--config", str(config)]))
     encoder_decoder.find_folder(default, encoder_decoder.Run(torch.device("cpu"), torch.Generator()))
     differing = {key for key, value in vars(published).items() if vars(default)[key] != value}
     assert differing <= {"config", *(("pretrained", "input_dimension") if stage else ())}

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.common.test_vis_html import contents
 
 from common.errors import InputError
 from common.files.mat import load_mat, save_mat
 from common.files.npz import load_npz
-from common.images import pckh
 from common.run import checkpoint
-from methods.hourglass import evaluation, options
-from tests.common import test_image_readers as readers
-from tests.conftest import ROOT, assert_refused, command, interrupt, metric_rows, run_command
+from methods.hourglass import evaluation, options, scoring
+from tests.common.draw.test_page import contents
+from tests.common.images import test_readers as readers
+from tests.conftest import ROOT, assert_refused, command, metric_rows, run_command
+from tests.processes import interrupt
 from tests.steps import forbid_waiting, steps_of
 from tests.tiny_dataset import write_tiny_dataset
 
@@ -198,7 +197,7 @@ def test_interrupted_run_resumes_as_if_never_stopped(here, folder, script):
     words = (*TINY, *EVERY_LOSS, "--num_epochs", 3)
     words += ("--num_workers", 1, "--lr_step", 2, "--print_iter", 1, "--threads", 1, "--val_intervals", 2)
     assert script("train_hourglass.py", "--exp_id", "whole", *words).status == 0
-    err = interrupt(command("train_hourglass.py", "--exp_id", "parts", *words), folder, "epoch 2 step 1/")
+    err = interrupt(("train_hourglass.py", "--exp_id", "parts", *words), folder, "epoch 2 step 1/")
     assert "stopped in epoch" in err
     done = script("train_hourglass.py", "--exp_id", "parts", "--resume", *words)
     assert done.status == 0, done.err
@@ -259,9 +258,9 @@ def test_demo_takes_any_image_and_names_what_is_none(trained, script, caplog):
 
 
 def test_published_options_and_defaults():
-    parser = options.parser("")
+    parser = options.training_parser("")
     args = parser.parse_args([])
-    options.settle(parser, args)
+    options.settle_training(parser, args)
     published = {
         "exp_id": "default", "num_workers": 4, "debug": 0, "task": "human2d", "ratio_3d": 0, "weight_3d": 0,
         "weight_var": 0, "metric": "acc", "load_model": "", "scale": 0.25, "rotate": 30, "flip": 0.5, "dataset": "mpii",
@@ -271,12 +270,12 @@ def test_published_options_and_defaults():
     assert {name: getattr(args, name) for name in published} == published
     for stage, epochs in ((STAGE_1, 140), (STAGE_2, 60), (STAGE_3, 10)):
         args = parser.parse_args(stage)
-        options.settle(parser, args)
+        options.settle_training(parser, args)
         assert args.num_epochs == epochs
     args = parser.parse_args(STAGE_2)
     assert [options.learning_rate(args, epoch) for epoch in (0, 44, 45)] == pytest.approx([1e-3, 1e-3, 1e-4])
     coco = parser.parse_args(["--dataset", "coco"])
-    options.settle(parser, coco)
+    options.settle_training(parser, coco)
     assert (coco.input_h, coco.input_w, coco.output_h, coco.output_w, coco.scale, coco.rotate) == (
         256, 192, 64, 48, 0.3, 40,
     )  # fmt: skip
@@ -284,9 +283,9 @@ def test_published_options_and_defaults():
 
 def test_files_of_options_are_three_stages():
     for stage in (1, 2, 3):
-        parser = options.parser("")
+        parser = options.training_parser("")
         args = parser.parse_args(["--config", str(ROOT / f"configs/hourglass_synthetic_{stage}.yaml")])
-        options.settle(parser, args)
+        options.settle_training(parser, args)
         assert args.exp_id.endswith(str(stage)) and args.output_w == 32
         assert (bool(args.load_model), args.weight_3d > 0, args.weight_var > 0) == (stage > 1, stage > 1, stage > 2)
 
@@ -307,7 +306,7 @@ def test_pckh_of_a_file_of_predictions(here, script):
     )
     found = torch.from_numpy(truth).permute(2, 0, 1).clone()
     found[:, 10] += 100  # right wrist
-    pckh.write_predictions("preds.mat", found)
+    save_mat("preds.mat", preds=found.numpy())
     done = script("test_hourglass.py", "--pckh", "preds.mat")
     assert done.status == 0, done.err
     names, scores = (line.split() for line in done.out.splitlines())
@@ -354,11 +353,10 @@ def test_bad_networks_to_test(trained, script):
 
 
 def test_depths_of_a_stacked_hourglass_are_for_one_size():
-    take_size = runpy.run_path(str(ROOT / "test_hourglass.py"))["take_size"]
     saved = SimpleNamespace(sizes={"depth": True, "size": 256}, file={})  # as the released ones: without options
     args = SimpleNamespace(input_h=-1, input_w=-1, output_h=-1, output_w=-1)
-    take_size(args, saved)
+    scoring.take_size(args, saved)
     assert (args.input_h, args.input_w) == (256, 256)
     args.input_w = 128
     with pytest.raises(InputError, match="--input_w 128: this network takes images of 256 x 256"):
-        take_size(args, saved)
+        scoring.take_size(args, saved)

@@ -11,16 +11,9 @@ import torch
 from PIL import Image
 
 from common.run import checkpoint
-from tests.conftest import (
-    TWO_PROCESSES,
-    as_before_format_2,
-    assert_refused,
-    command,
-    interrupt,
-    metric_rows,
-    run_command,
-    torchrun,
-)  # fmt: skip
+from methods.ites import options as ites_options
+from tests.conftest import as_before_format_2, assert_refused, metric_rows
+from tests.processes import interrupt, run_apart, run_as_two
 from tests.tiny_dataset import write_tiny_dataset
 
 TINY = ("--data-dir", ".", "-d", "tiny", "-k", "gt", "--device", "cpu")
@@ -33,7 +26,7 @@ def tiny(tmp_path_factory) -> Path:
     """A folder with a tiny data set and a small trained teacher."""
     folder = tmp_path_factory.mktemp("ites")
     write_tiny_dataset(folder, frames=6)
-    done = run_command(command("train_teacher.py", *TINY, *SMALL_TEACHER, "-e", 2, "-b", 64, "-c", "teacher"), folder)
+    done = run_apart(("train_teacher.py", *TINY, *SMALL_TEACHER, "-e", 2, "-b", 64, "-c", "teacher"), folder)
     assert done.status == 0, done.err
     return folder
 
@@ -65,7 +58,7 @@ def test_published_commands_follow_one_another(tmp_path):
     write_tiny_dataset(tmp_path / "data", "h36m", keypoints=("gt", "cpn_ft_h36m_dbb"), frames=4, actions=("Walking",))
     for line in commands.replace("\\\n", "").strip().splitlines():
         _, name, *options = shlex.split(line)
-        done = run_command(command(name, *options), tmp_path)
+        done = run_apart((name, *options), tmp_path)
         assert done.status == 0, f"{line}\n{done.err}"
         assert "results in checkpoint" in done.out.splitlines()[-1]
         if "--evaluate" in options:
@@ -131,7 +124,7 @@ def test_interrupted_run_resumes_as_if_never_stopped(in_tiny, tiny, script, stag
     options += ("--teacher_checkpoint", "teacher/ckpt_teacher.bin")
     name = f"train_{stage}.py"
     assert script(name, *options, "-c", f"whole_{stage}").status == 0
-    err = interrupt(command(name, *options, "-c", f"parts_{stage}"), tiny, "[2]")
+    err = interrupt((name, *options, "-c", f"parts_{stage}"), tiny, "[2]")
     assert err.count("\n") == 1 and "--resume last.bin" in err
     stopped = checkpoint.load(tiny / f"parts_{stage}/last.bin")
     assert stopped["epoch"] in (2, 3) and stopped["step"] > 0
@@ -153,7 +146,7 @@ def test_resume_from_a_finished_epoch_is_exact(in_tiny, script):
 
 @pytest.mark.parametrize("stage", ["teacher", "student"])
 def test_two_processes_train_as_one(in_tiny, tiny, script, stage):
-    """torchrun with two processes and the same global batch gives the same losses, and the same errors."""
+    """Two processes and the same global batch gives the same losses, and the same errors."""
     options = (
         *TINY,
         *SMALL_TEACHER,
@@ -167,7 +160,7 @@ def test_two_processes_train_as_one(in_tiny, tiny, script, stage):
     )
     name = f"train_{stage}.py"
     assert script(name, *options, "-c", f"one_{stage}").status == 0
-    done = run_command(torchrun(command(name, *options, "-c", f"two_{stage}"), *TWO_PROCESSES), tiny)
+    done = run_as_two((name, *options, "-c", f"two_{stage}"), tiny)
     assert done.status == 0, done.err
     assert done.out.count("[1] time") == 1  # rank 0 alone speaks
     (one,), (two,) = metric_rows(tiny / f"one_{stage}"), metric_rows(tiny / f"two_{stage}")
@@ -330,13 +323,36 @@ def test_pictures_of_what_is_not_there(in_tiny, script):
     assert_refused(script(*base, "--vis-camera", 9), "9", "0, 1, 2, 3")
 
 
-@pytest.mark.parametrize("name", ["train_teacher.py", "train_student.py", "test_teacher.py", "test_student.py"])
-def test_help_shows_every_published_option(script, name):
-    done = script(name, "--help")
-    assert done.status == 0
-    published = """-d -k -str -ste -a -c --teacher_checkpoint -r -decay -nw --reploss-weight --momentum --weight-decay
-        --subset --downsample --no-eval --evaluate --vis -lr -lrd --n-fully-connected --n-layers --dict-basis-size
-        --weight-init-std --n-blocks --hid-dim -e -b -drop --config --device --seed --amp --compile"""
-    for option in published.split():
-        assert f" {option}" in done.out, option
-    assert "(default: 128)" in done.out
+PARSERS = {
+    "train_teacher": ites_options.teacher_parser, "train_student": ites_options.student_parser,
+    "test_teacher": lambda text: ites_options.testing_parser(text, "teacher"),
+    "test_student": lambda text: ites_options.testing_parser(text, "student"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_every_published_option_is_accepted(name):
+    """Where it has no effect without a word, but not with any value."""
+    published = """-d h36m -k gt -str S1 -ste S9 -a * -c there --teacher_checkpoint FILE -decay 3 -nw 2 -drop 0.1
+        --reploss-weight 1 --momentum 0 --weight-decay 0 --subset 1 --downsample 1 --no-eval -lr 1 -lrd 1 -e 1 -b 2
+        --n-fully-connected 8 --n-layers 2 --dict-basis-size 2 --weight-init-std 1 --n-blocks 1 --hid-dim 8
+        --device cpu --seed 1 --amp --compile --log_every 3""".split()
+    args = PARSERS[name]("").parse_args(published)
+    assert args.checkpoint == Path("there") and not hasattr(args, "dropout")
+    with pytest.raises(SystemExit):
+        PARSERS[name]("").parse_args(["--n-blocks", "few"])
+    testing = ["--evaluate", "--vis", "--vis-subject", "S9", "--output", "there"]
+    if name.startswith("test"):
+        assert PARSERS[name]("").parse_args(testing).evaluate
+
+
+def test_help_shows_what_has_an_effect(script):
+    shown = {name: script(f"{name}.py", "--help").out for name in PARSERS}
+    for option in "-d -k -ste -a --subset --downsample -c --config --device --amp".split():
+        assert all(f" {option}" in text for text in shown.values()), option
+    for option in "-str -e -b -lr -decay --reploss-weight --no-eval -r --seed --compile --log_every".split():
+        assert [name for name in shown if f" {option}" in shown[name]] == ["train_teacher", "train_student"], option
+    for option in "--evaluate --vis --vis-html --output".split():
+        assert [name for name in shown if f" {option} " in shown[name]] == ["test_teacher", "test_student"], option
+    assert not any(" -nw" in text or " -drop" in text for text in shown.values())
+    assert "(default: 128)" in shown["train_student"]

@@ -15,7 +15,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from common.errors import InputError
-from methods.poseaug import grid, summary, summary_chart
+from methods.poseaug import grid, summary
 from tests.conftest import ROOT, assert_refused, command, one_thread
 from tests.tiny_dataset import write_tiny_dataset
 
@@ -151,7 +151,7 @@ def test_script_writes_tables_and_chart(tmp_path, monkeypatch, script):
     assert [float(row[f"{name}_mm"]) for name in ("baseline", "poseaug", "gain")] == [100, 88, 12]
     assert row["baseline_run"] == "runs/baseline/mlp" and row["poseaug_epochs"] == "3/3"
     picture = np.asarray(Image.open("out/summary_h36m.png").convert("RGB"))
-    sizes = [(picture == np.round(255 * np.array(to_rgb(face)))).all(-1).sum() for face in summary_chart.FACES]
+    sizes = [(picture == np.round(255 * np.array(to_rgb(face)))).all(-1).sum() for face in summary.BAR_FACES]
     assert min(sizes) > 5000
 
 
@@ -159,9 +159,9 @@ def test_bars_are_as_high_as_the_errors(tmp_path):
     """One baseline bar is twice as high as the other: so is its area."""
 
     def area(value: float) -> int:
-        key, face = ("SemGCN", "gt"), summary_chart.FACES[0]
+        key, face = ("SemGCN", "gt"), summary.BAR_FACES[0]
         panel = {key: ((value, True), (100.0, True))}
-        path = summary_chart.save_chart(tmp_path / "a.png", {"H36M": panel}, "")
+        path = summary.save_chart(tmp_path / "a.png", {"H36M": panel}, "")
         picture = np.asarray(Image.open(path).convert("RGB"))[:-60]  # without the legend
         return (picture == np.round(255 * np.array(to_rgb(face)))).all(-1).sum()
 
@@ -169,10 +169,8 @@ def test_bars_are_as_high_as_the_errors(tmp_path):
 
 
 def test_long_names_fold_behind_underscores():
-    assert summary_chart._folded("cpn_ft_h36m_dbb") == "cpn_ft_\nh36m_dbb"
-    assert (
-        summary_chart._folded("gt") == "gt" and summary_chart._folded("averyveryverylongone") == "averyveryverylongone"
-    )
+    assert summary._folded("cpn_ft_h36m_dbb") == "cpn_ft_\nh36m_dbb"
+    assert summary._folded("gt") == "gt" and summary._folded("averyveryverylongone") == "averyveryverylongone"
 
 
 @pytest.mark.parametrize(
@@ -287,15 +285,15 @@ def test_bad_grid_is_refused_in_one_line(tmp_path, monkeypatch, script, text, pa
 # ------------------------------------------------------------------------------------------------- what is done of it
 
 
-def cell(kind: str, **options) -> grid.Cell:
+def planned(kind: str, **options) -> grid.PlannedRun:
     own = {"lr": 1e-3} if kind == "baseline" else {"warmup": 2, "lr_g": 1e-4, "lr_p": 1e-4}
     wanted = PROTOCOL | own | {"posenet_name": "mlp", "keypoints": "gt", "epochs": 3, "checkpoint": "c"} | options
-    return grid.Cell(kind, "mlp", "gt", ("--epochs", "3"), wanted)
+    return grid.PlannedRun(kind, "mlp", "gt", ("--epochs", "3"), wanted)
 
 
 def states(folder: Path, **options) -> tuple[grid.State, grid.State]:
     runs = summary.find_runs([folder])
-    return grid.pair_states(cell("baseline", **options), cell("poseaug", **options), runs, runs)
+    return grid.pair_states(planned("baseline", **options), planned("poseaug", **options), runs, runs)
 
 
 def words(*found: grid.State) -> tuple[str, ...]:
@@ -316,20 +314,20 @@ def test_a_grid_goes_from_nothing_to_finished(tmp_path):
     stopped = baseline(tmp_path / "b2", epochs=2)
     plain, augmented = states(tmp_path)
     assert words(plain, augmented) == ("resume", "wait") and plain.run.folder == stopped
-    assert grid.command(cell("baseline"), plain)[-2:] == ["--resume", str(stopped)]
+    assert grid.command(planned("baseline"), plain)[-2:] == ["--resume", str(stopped)]
     assert first != stopped
     done = baseline(tmp_path / "b3")
     plain, augmented = states(tmp_path)
     assert words(plain, augmented) == ("finished", "start") and plain.run.folder == done
     file = done / "ckpt_best.pth.tar"
     expected = ["python", "run_poseaug.py", "--epochs", "3", "--pretrain", str(file)]
-    assert grid.command(cell("poseaug"), augmented) == expected
+    assert grid.command(planned("poseaug"), augmented) == expected
     part = make_run(tmp_path / "p", "poseaug", "mlp", (50, 50), pretrain=str(file))
     assert words(*states(tmp_path)) == ("finished", "start")  # nothing to resume it from
     (part / "last.pth.tar").touch()
     plain, augmented = states(tmp_path)
     assert words(plain, augmented) == ("finished", "resume")
-    assert grid.command(cell("poseaug"), augmented) == [*expected, "--resume", str(part)]
+    assert grid.command(planned("poseaug"), augmented) == [*expected, "--resume", str(part)]
     make_run(tmp_path / "q", "poseaug", "mlp", (50, 50, 50, 50), pretrain=os.path.relpath(file))
     assert words(*states(tmp_path)) == ("finished", "finished")
 
@@ -495,7 +493,7 @@ def test_run_that_ends_well_without_its_last_epoch_has_failed(small_grid):
 def test_run_that_fails_after_its_last_epoch_has_failed_and_is_not_run_again(small_grid):
     Path("fail").touch()
     failed, _ = do(small_grid)
-    assert failed == {cell.name: "status 1: done" for cell in small_grid.cells}
+    assert failed == {planned.name: "status 1: done" for planned in small_grid.plan}
     assert do(small_grid) == ({}, [])
 
 
@@ -545,5 +543,5 @@ def test_real_run_that_fails_is_reported_with_its_last_line(tmp_path, monkeypatc
 
 
 def test_command_is_run_by_this_python():
-    line = grid.command(cell("baseline"), grid.State("start"), ROOT)
+    line = grid.command(planned("baseline"), grid.State("start"), ROOT)
     assert line[:2] == [sys.executable, str(ROOT / "run_baseline.py")]

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.common.test_vis_html import contents, decoded
 
 import models
 from common.run import checkpoint
 from methods.poseaug import options as lifter_options
+from tests.common.draw.test_page import contents, decoded
 from tests.conftest import assert_refused
 from tests.tiny_dataset import write_tiny_dataset
 
@@ -71,7 +71,7 @@ def test_evaluate(here, script, lifter, architecture):
 
 def save_lifter(options) -> None:
     """An untrained lifter of the options."""
-    args = lifter_options.parser("", training=False).parse_args(list(map(str, options)))
+    args = lifter_options.evaluation_parser("").parse_args(list(map(str, options)))
     model = models.create(args.posenet_name, **lifter_options.lifter_sizes(args))
     checkpoint.save("net.pth", {"model_pos": model.state_dict()})
 

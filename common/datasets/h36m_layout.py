@@ -22,7 +22,8 @@ from torch import Tensor
 from common.camera import Camera, h36m_cameras, world_to_camera
 from common.errors import InputError
 from common.files.npz import load_npz
-from common.pose_set import PoseSet, Sequence, action_label, canonical_action
+from common.h36m import action_label, canonical_action
+from common.pose_set import PoseSet, Sequence, sequence_index
 from common.skeleton import COCO_17, H36M_16, H36M_17, H36M_32, MPII_16, Skeleton, convert
 
 log = logging.getLogger(__name__)
@@ -61,35 +62,24 @@ def load_pose_set(
         for view in source.views(subject, action, views):
             frames = frame_window(source.paired_length(subject, action, view), subset, downsample)
             if frames:
-                sequence = Sequence(subject, action, view, start, len(frames))
-                clips.append(_Clip(sequence, frames, source.cameras[subject][view]))
+                camera = source.cameras[subject][view]
+                clips.append(_Clip(Sequence(subject, action, view, start, len(frames), camera, dataset), frames))
                 start += len(frames)
     if not clips:
         raise InputError(f"no poses left: --subset {subset} --downsample {downsample} leave no frame")
     with _one_thread():
         points_2d, points_3d = _fill(source, clips, skeleton)
-    cameras = [clip.camera for clip in clips]
-    return PoseSet(
-        keypoints=points_2d,
-        poses=points_3d,
-        sequence=torch.cat([torch.full((len(c.frames),), i, dtype=torch.int32) for i, c in enumerate(clips)]),
-        frame=torch.cat([torch.arange(c.frames.start, c.frames.stop, c.frames.step, dtype=torch.int32) for c in clips]),
-        sequences=tuple(clip.sequence for clip in clips),
-        intrinsics=torch.stack([camera.intrinsics("ites") for camera in cameras]),
-        resolution=torch.tensor([(camera.width, camera.height) for camera in cameras], dtype=torch.float32),
-        orientation=torch.tensor([camera.orientation for camera in cameras]),
-        translation=torch.tensor([camera.translation for camera in cameras]),
-        skeleton=skeleton,
-    ).to(device)
+    sequences = tuple(clip.sequence for clip in clips)
+    frames = [torch.arange(c.frames.start, c.frames.stop, c.frames.step, dtype=torch.int32) for c in clips]
+    return PoseSet(points_2d, skeleton, sequences, sequence_index(sequences), torch.cat(frames), points_3d).to(device)
 
 
 @dataclass(frozen=True)
 class _Clip:
-    """A sequence to be, its frames in the source, its camera."""
+    """A sequence to be, and its frames in the source."""
 
     sequence: Sequence
     frames: range
-    camera: Camera
 
     @property
     def rows(self) -> slice:
@@ -108,7 +98,7 @@ def _fill(source: "_Source", clips: list[_Clip], skeleton: Skeleton) -> tuple[Te
         world = _converted(source.poses[subject].pop(action), source.layout_3d, skeleton)
         pixels = source.keypoints[subject].pop(action)
         for clip in group:
-            camera = clip.camera
+            camera = clip.sequence.camera
             points_2d[clip.rows] = _converted(pixels[clip.sequence.view][clip.window], source.layout_2d, skeleton)
             points_3d[clip.rows] = world_to_camera(
                 world[clip.window], torch.tensor(camera.orientation), torch.tensor(camera.translation)
@@ -346,37 +336,6 @@ def frame_window(length: int, subset: float = 1.0, downsample: int = 1) -> range
     count = round(length // downsample * subset) * downsample
     start = deterministic_random(0, length - count + 1, str(length))
     return range(start, start + count, downsample)
-
-
-def scale_root_to_head(keypoints: Tensor, root: int = 0, head: int = 10, length: float = 0.2) -> Tensor:
-    """Keypoints (N, J, 2) times one scalar for the whole split, so that the mean distance root-head is `length`."""
-    return keypoints * _root_to_head_scale(keypoints, root, head, length)
-
-
-def ites_normalise(pixels: Tensor, focal: Tensor, root: int = 0, head: int = 10, length: float = 0.2) -> Tensor:
-    """ITES's 2D input: keypoints (N, J, 2) in pixels, focal lengths (N, 2) or (2,) in pixels -> (N, J, 2).
-
-    Root-relative, divided by the focal lengths, then scaled by `scale_root_to_head`: at distance 5 the body is one unit
-    from hip to head. The scalar depends on the split, so a subset of actions gets other inputs: the published protocol.
-    """
-    points = pixels - pixels[:, root : root + 1]
-    points /= focal.unsqueeze(-2)
-    points *= _root_to_head_scale(points, root, head, length)
-    return points
-
-
-def ites_keypoints(pose_set: PoseSet, root_to_head: float = 0.2) -> Tensor:
-    """`ites_normalise` of a split: (N, J, 2) float32."""
-    skeleton = pose_set.skeleton
-    return ites_normalise(pose_set.keypoints, pose_set.focal, skeleton.root, skeleton.index("head"), root_to_head)
-
-
-def _root_to_head_scale(points: Tensor, root: int, head: int, length: float) -> Tensor:
-    """The scalar, in float64: a float32 sum over 1.5 million rows loses digits."""
-    mean = (points[:, head] - points[:, root]).double().norm(dim=-1).mean()
-    if not mean > 0:
-        raise InputError("the 2D keypoints of root and head fall together in every frame: no scale can be found")
-    return length / mean
 
 
 def _names(text: str | Iterable[str]) -> list[str]:

@@ -5,7 +5,7 @@
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,42 +13,23 @@ from torch import Tensor
 
 from common.errors import InputError
 from common.files.npz import load_npz
+from common.pose_set import PoseSet, still_images
 from common.skeleton import H36M_16, Skeleton, convert
 
 TEST_SET = Path("data_extra", "test_set", "test_3dhp.npz")  # as published, seen from the folder of the run
-TWIN = "test_synthetic_cross.npz"  # the same form, made by common.synthetic.cross
-NAMES = ("3dhp", "synthetic_cross")
 
 
-class CrossData(NamedTuple):
-    """A cross-data test set on one device."""
-
-    name: str  # "3DHP", "SYNTHETIC_CROSS": from the file's name
-    keypoints: Tensor  # (N, J, 2) float32, screen-normalised
-    poses: Tensor  # (N, J, 3) float32, metres, camera frame
+def find_test_set(data_dir: str | Path) -> Path | None:
+    """MPI-INF-3DHP's file: `TEST_SET` itself, that in `data_dir`, or `test_3dhp.npz` in it; None: none of them."""
+    places = (TEST_SET, Path(data_dir) / TEST_SET, Path(data_dir) / TEST_SET.name)
+    return next((path for path in places if path.is_file()), None)
 
 
-def find_test_set(data_dir: str | Path, dataset: str, name: str | None = None) -> Path | None:
-    """The cross-data file of a run on `dataset`; None where there is none.
-
-    Args:
-        data_dir: searched after `TEST_SET` itself: `data_extra/test_set/test_3dhp.npz` in it, `test_3dhp.npz` in it.
-        name: "3dhp"; "synthetic_cross", the synthetic twin, made by `common.synthetic.cross.ensure_cross`; None: the
-            twin if `dataset` is "synthetic", else MPI-INF-3DHP where it is there.
-
-    Raises:
-        InputError: another name; `data_dir` cannot be written.
-    """
-    if name not in (None, *NAMES):
-        raise InputError(f"unknown cross-data set {name!r}; there are: {', '.join(NAMES)}")
-    if name == "3dhp" or (name is None and dataset != "synthetic"):
-        places = (TEST_SET, Path(data_dir) / TEST_SET, Path(data_dir) / TEST_SET.name)
-        return next((path for path in places if path.is_file()), None)
-    return Path(data_dir) / TWIN
-
-
-def load_test_set(file: str | Path, skeleton: Skeleton = H36M_16, device: str | torch.device = "cpu") -> CrossData:
+def load_test_set(file: str | Path, skeleton: Skeleton = H36M_16, device: str | torch.device = "cpu") -> PoseSet:
     """Read a file of the form of `test_3dhp.npz`, joints converted to `skeleton` by name.
+
+    Single poses without cameras, whose keypoints are in screen units, as the file has them. The set is named after the
+    file: "3dhp" of `test_3dhp.npz`.
 
     Raises:
         InputError: the file or an array is missing or damaged; arrays of unequal length, another shape than (N, 16, D),
@@ -65,8 +46,8 @@ def load_test_set(file: str | Path, skeleton: Skeleton = H36M_16, device: str | 
         raise InputError(
             f"{path}: pose3d has {len(poses)} items and pose2d {len(keypoints)}; expected as many: make the file again"
         )
-    name = path.stem.removeprefix("test_").upper()
-    return CrossData(name, *(_converted(points, skeleton, device) for points in (keypoints, poses)))
+    keypoints, poses = (_converted(points, skeleton) for points in (keypoints, poses))
+    return still_images(keypoints, skeleton, path.stem.removeprefix("test_"), poses=poses, unit="screen").to(device)
 
 
 def _checked(points: Any, key: str, dims: int, path: Path) -> np.ndarray:
@@ -86,5 +67,5 @@ def _checked(points: Any, key: str, dims: int, path: Path) -> np.ndarray:
     return points
 
 
-def _converted(points: np.ndarray, skeleton: Skeleton, device: str | torch.device) -> Tensor:
-    return torch.from_numpy(np.array(convert(points, H36M_16, skeleton), np.float32)).to(device)
+def _converted(points: np.ndarray, skeleton: Skeleton) -> Tensor:
+    return torch.from_numpy(np.array(convert(points, H36M_16, skeleton), np.float32))

@@ -4,7 +4,8 @@ Pixels, y down, 17 joints in Human3.6M order. `--dataset mpii,cmu` means both, o
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from common.datasets.h36m_layout import load_pose_set
 from common.errors import InputError
 from common.h36m import TRAIN_SUBJECTS
+from common.pose_set import PoseSet, Sequence, joined, sequence_index, still_images
 from common.skeleton import H36M_17, MPI_INF_3DHP_17, convert
 
 MPII_FILE = "mpii_poses.npy"
@@ -27,31 +29,6 @@ MPI_INF_TEST_SUBJECTS = ("S8",)
 MPI_INF_JOINTS = (7, 5, 14, 15, 16, 9, 10, 11, 23, 24, 25, 18, 19, 20, 4, 3, 6)
 WITHOUT_3D = ("mpii", "3dhp")
 SPLITS = ("train", "test")
-
-
-@dataclass(frozen=True, eq=False)
-class Poses2D:
-    """N poses, contiguous by sequence, in the order of `names`. Still images are sequences of one."""
-
-    keypoints: Tensor  # (N, 17, 2) float32, pixels
-    source: Tensor  # (N,) int64, index into `names`
-    first: Tensor  # (N,) int64, the first row of the pose's sequence
-    last: Tensor  # (N,) int64, the last one
-    names: tuple[str, ...]
-    poses: Tensor | None = None  # (N, 17, 3) float32, metres, camera frame, absolute; only for validation
-
-    def __len__(self) -> int:
-        return len(self.keypoints)
-
-    def to(self, device: str | torch.device) -> "Poses2D":
-        """The same on a device."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{k: v.to(device) for k, v in values.items() if isinstance(v, Tensor)})
-
-    def summary(self) -> str:
-        """One line: "mpii 17,927 and cmu 110,968 poses"."""
-        counts = torch.bincount(self.source, minlength=len(self.names)).tolist()
-        return " and ".join(f"{name} {count:,}" for name, count in zip(self.names, counts, strict=True)) + " poses"
 
 
 def split_names(names: str | Iterable[str]) -> tuple[str, ...]:
@@ -83,13 +60,13 @@ def load_poses_2d(
     split: str = "train",
     with_poses: bool = False,
     middle_spine: bool = False,
-) -> Poses2D:
-    """Read the 2D poses of one or several sets.
+) -> PoseSet:
+    """Read the 2D poses of one or several sets, one after the other.
 
     Args:
         names: a list, or text with commas. "mpii": `mpii_poses.npy`; "3dhp": MPI-INF-3DHP's training videos, the chest
             cameras; any other: `data_2d_NAME_KEYPOINTS.npz` in Human3.6M's layout (h36m, synthetic, cmu).
-        keypoints, subjects, actions: of the sets in Human3.6M's layout (`dataset.load_pose_set`).
+        keypoints, subjects, actions: of the sets in Human3.6M's layout (`h36m_layout.load_pose_set`).
         downsample: every n-th frame, of videos.
         split: "train" or "test", where the set has a split of its own. MPII: the published one, 90 % to train.
             MPI-INF-3DHP: subject S8 to test (the published test, the first 1,000 training poses, is no test).
@@ -111,45 +88,25 @@ def load_poses_2d(
     parts = []
     for name in names:
         if name == "mpii":
-            part = _stills(load_mpii(data_dir, split, middle_spine))
+            part = still_images(load_mpii(data_dir, split, middle_spine), H36M_17, name)
         elif name == "3dhp":
-            part = _sequences(*_load_mpi_inf(Path(data_dir) / MPI_INF_FOLDER, split, downsample))
+            part = _videos(*_load_mpi_inf(Path(data_dir) / MPI_INF_FOLDER, split, downsample), downsample, name)
         else:
-            found = load_pose_set(data_dir, name, keypoints, subjects, actions, downsample=downsample)
-            lengths = [sequence.length for sequence in found.sequences]
-            part = _sequences(found.keypoints, lengths, found.poses if with_poses else None)
-            del found
+            part = load_pose_set(data_dir, name, keypoints, subjects, actions, downsample=downsample)
+            part = part if with_poses else replace(part, poses=None)
         _check(part.keypoints, name)
         parts.append(part)
-    return _joined(parts, names).to(device)
+    return joined(parts).to(device)
 
 
-def _joined(parts: list[Poses2D], names: tuple[str, ...]) -> Poses2D:
-    """One after the other; a single set is not copied."""
-    if len(parts) == 1:
-        return replace(parts[0], names=names)
-    starts = np.cumsum([0, *(len(part) for part in parts)]).tolist()
-    pairs = list(zip(parts, starts[:-1], strict=True))
-    return Poses2D(
-        keypoints=torch.cat([part.keypoints for part in parts]),
-        source=torch.cat([torch.full((len(part),), i) for i, part in enumerate(parts)]),
-        first=torch.cat([part.first + start for part, start in pairs]),
-        last=torch.cat([part.last + start for part, start in pairs]),
-        names=names,
-        poses=None if parts[0].poses is None else torch.cat([part.poses for part in parts]),
+def _videos(keypoints: Tensor, lengths: list[int], downsample: int, dataset: str) -> PoseSet:
+    """Sequences without names or cameras, one after the other: keypoints (N, 17, 2)."""
+    starts = [0, *accumulate(lengths)]
+    sequences = tuple(
+        Sequence("", "", 0, start, length, None, dataset) for start, length in zip(starts, lengths, strict=False)
     )
-
-
-def _stills(keypoints: Tensor) -> Poses2D:
-    rows = torch.arange(len(keypoints))
-    return Poses2D(keypoints, torch.zeros_like(rows), rows, rows, ())
-
-
-def _sequences(keypoints: Tensor, lengths: list[int], poses: Tensor | None = None) -> Poses2D:
-    count = torch.tensor(lengths)
-    end = count.cumsum(0)
-    first, last = (end - count).repeat_interleave(count), (end - 1).repeat_interleave(count)
-    return Poses2D(keypoints, torch.zeros_like(first), first, last, (), poses)
+    frames = [downsample * torch.arange(length, dtype=torch.int32) for length in lengths]
+    return PoseSet(keypoints, H36M_17, sequences, sequence_index(sequences), torch.cat(frames))
 
 
 def _check(keypoints: Tensor, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Pictures: 2D and 3D skeletons, panels side by side as GIF, MP4 or contact sheet, and learning curves.
+"""Animations of 2D and 3D skeletons, panels side by side: GIF, MP4 or a contact sheet (PNG).
 
 Matplotlib's Agg canvas and Pillow only; no pyplot, so no global state. A 3D pose is drawn on plain axes: a turntable
 camera (`common.draw.scene`) projects all joints of the sequence at once, and each frame then only moves a few artists
@@ -12,38 +12,26 @@ import math
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import chain, combinations, cycle, product
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageColor
+from PIL import Image
 
-from common.draw.scene import (
-    ELEVATION,
-    Scene,
-    View,
-    as_array,
-    check_points,
-    drawn_bones,
-    make_scene,
-    side_of,
-    view_2d,
-    views_3d,
-)
+from common.draw.colours import COLOURS, FLOOR, GRID, INK, PAPER, SHADOW
+from common.draw.gif import save_gif, save_picture
+from common.draw.scene import FROM_ABOVE, Panel, Scene, drawn_bones, make_scene, side_of
 from common.errors import InputError
 from common.files.atomic import atomic_path
 from common.skeleton import Skeleton
 
 if TYPE_CHECKING:  # matplotlib takes most of a second to import, so functions that draw import it themselves
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which colour-blind readers tell apart too
-COLOURS = {"left": "#0072b2", "right": "#d55e00", "centre": "#404040"}
-CURVE_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#404040")
-PAPER, INK, FLOOR, GRID, SHADOW = "#ffffff", "#222222", "#edf0f2", "#c9ced3", "#b9bfc5"
 DPI = 100
 POINT = 72 / DPI  # matplotlib measures lines and letters in points; here they are thought of in pixels
 
@@ -59,7 +47,7 @@ def save_animation(
     width: int = 900,
     place: str = "root",
     azimuth: float = 0.0,
-    elevation: float = ELEVATION,
+    elevation: float = FROM_ABOVE,
     turn: float = 30.0,
 ) -> Path:
     """Write a sequence side by side: `.gif`, `.mp4` (needs ffmpeg on the PATH), or `.png` (some frames on one sheet).
@@ -84,57 +72,56 @@ def save_animation(
         InputError: shapes that do not fit, unknown format, no ffmpeg, folder not writable.
     """
     path = Path(path)
-    writers = {".gif": _write_gif, ".mp4": _write_mp4, ".png": _write_sheet}
-    if path.suffix.lower() not in writers:
-        raise InputError(f"cannot write {path}: unknown format {path.suffix!r}; use one of {', '.join(writers)}")
+    kind, kinds = path.suffix.lower(), (".gif", ".mp4", ".png")
+    if kind not in kinds:
+        raise InputError(f"cannot write {path}: unknown format {path.suffix!r}; use one of {', '.join(kinds)}")
     if not (math.isfinite(fps) and fps > 0 and width >= 100):
         raise InputError(f"found fps {fps} and width {width}; expected fps above 0 and a width of 100 pixels or more")
     scene = make_scene(panels, titles, skeleton, azimuth, turn / fps, elevation, place, errors, metric)
-    with atomic_path(path) as temporary:
-        writers[path.suffix.lower()](temporary, scene, fps, width)
-    return path
+    if kind == ".png":
+        return save_picture(path, _sheet(scene, width))
+    return (save_gif if kind == ".gif" else _save_mp4)(path, _frames(scene, width), fps)
 
 
-def draw_2d(axes: "Axes", keypoints, skeleton: Skeleton, keep_limits: bool = False) -> None:
-    """Draw keypoints (J, 2), pixels, y down, on the given axes.
+def draw_panel(axes: "Axes", panel: Panel, frame: int = 0) -> None:
+    """Draw one frame of a panel (`scene.panel_2d`, `scene.panels_3d`: several in one scale) on the given axes."""
+    _Artists(axes, panel).show(frame)
 
-    `keep_limits` leaves the limits of the axes as they are, to draw over an image or over other keypoints.
+
+def draw_legend(figure: "Figure", size: float, grid: Sequence[tuple[str, str]] = ()) -> None:
+    """The colours of the sides, and what lines of the grid's colour mean (label, style), along the lower edge.
+
+    size: of the letters, points.
     """
-    keypoints = check_points("keypoints", as_array(keypoints)[None], skeleton, (2,))
-    _Artists(axes, view_2d(keypoints, skeleton), keep_limits=keep_limits).show(0)
+    from matplotlib.lines import Line2D
 
-
-def draw_3d(axes: "Axes", pose, skeleton: Skeleton, azimuth: float = 0.0, elevation: float = ELEVATION) -> None:
-    """Draw a z-up pose (J, 3) and its floor on the given axes (plain ones, not mplot3d's), as `turntable` sees it."""
-    pose = check_points("pose", as_array(pose)[None], skeleton, (3,))
-    _Artists(axes, *views_3d([pose], [skeleton], np.array([azimuth]), elevation)).show(0)
-
-
-def draw_view(axes: "Axes", view: View, frame: int = 0) -> None:
-    """Draw one frame of a view (`scene.view_2d`, `scene.views_3d`: several in one scale) on the given axes."""
-    _Artists(axes, view).show(frame)
+    lines = [Line2D([], [], color=colour, linewidth=3.5 * POINT) for colour in COLOURS.values()]
+    lines += [Line2D([], [], color=GRID, linewidth=1.5 * POINT, linestyle=style) for _, style in grid]
+    figure.legend(
+        lines, [*COLOURS, *(label for label, _ in grid)], loc="lower center", ncols=len(lines), frameon=False,
+        fontsize=size, handlelength=1.2, columnspacing=1.4, borderaxespad=0.2, labelcolor=INK,
+    )  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------------------- artists
 
 
 class _Artists:
-    """The artists of one view on its axes; `show(t)` moves them to frame t."""
+    """The artists of one panel on its axes; `show(t)` moves them to frame t."""
 
-    def __init__(self, axes: "Axes", view: View, animated: bool = False, keep_limits: bool = False):
+    def __init__(self, axes: "Axes", panel: Panel, animated: bool = False):
         from matplotlib.collections import LineCollection
         from matplotlib.lines import Line2D
 
-        self.view = view
+        self.panel = panel
         box = axes.get_window_extent()
-        if not keep_limits:
-            _set_limits(axes, view.bounds, box.height / box.width)
-        if view.floor is not None:
-            axes.fill(*view.floor.T, facecolor=FLOOR, edgecolor=GRID, linewidth=0.8, zorder=0)
+        _set_limits(axes, panel.bounds, box.height / box.width)
+        if panel.floor is not None:
+            axes.fill(*panel.floor.T, facecolor=FLOOR, edgecolor=GRID, linewidth=0.8, zorder=0)
             axes.set_axis_off()
-        self.bones = drawn_bones(view.skeleton)
-        self.bone_colours = np.array([COLOURS[side_of(view.skeleton, *bone)] for bone in self.bones])
-        sides = np.array([side_of(view.skeleton, j) for j in range(view.skeleton.num_joints)])
+        self.bones = drawn_bones(panel.skeleton)
+        self.bone_colours = np.array([COLOURS[side_of(panel.skeleton, *bone)] for bone in self.bones])
+        sides = np.array([side_of(panel.skeleton, j) for j in range(panel.skeleton.num_joints)])
         self.members = {side: sides == side for side in COLOURS}
 
         width = max(2.0, min(box.width, box.height) / 65) * POINT
@@ -149,11 +136,11 @@ class _Artists:
             axes.add_artist(artist)
 
     def show(self, t: int) -> None:
-        joints, depth = self.view.joints[t], self.view.depth[t]
+        joints, depth = self.panel.joints[t], self.panel.depth[t]
         present = np.isfinite(joints[self.bones]).all((1, 2))
-        if self.view.grid is not None:
-            self.grid.set_segments(self.view.grid[t])
-            self.shadow.set_segments(self.view.shadow[t][self.bones][present])
+        if self.panel.grid is not None:
+            self.grid.set_segments(self.panel.grid[t])
+            self.shadow.set_segments(self.panel.shadow[t][self.bones][present])
         far_first = np.argsort(-depth[self.bones].mean(1), kind="stable")
         order = far_first[present[far_first]]
         self.limbs.set_segments(joints[self.bones][order])
@@ -211,20 +198,10 @@ class _Page:
             artist.set_text(text.rstrip() + "\u2026")
         return artist
 
-    def legend(self, views: Sequence[View]) -> None:
+    def legend(self, panels: Sequence[Panel]) -> None:
         """The sides' colours and the floor's measure, along the lower edge."""
-        from matplotlib.lines import Line2D
-
-        lines = [Line2D([], [], color=colour, linewidth=3.5 * POINT) for colour in COLOURS.values()]
-        labels = list(COLOURS)
-        spacing = next((view.spacing for view in views if view.spacing), None)
-        if spacing:
-            lines.append(Line2D([], [], color=GRID, linewidth=1.5 * POINT))
-            labels.append(f"grid {spacing:g} m")
-        self.figure.legend(
-            lines, labels, loc="lower center", ncols=len(labels), frameon=False, fontsize=0.9 * self.font * POINT,
-            handlelength=1.2, columnspacing=1.4, borderaxespad=0.2, labelcolor=INK,
-        )  # fmt: skip
+        spacing = next((panel.spacing for panel in panels if panel.spacing), None)
+        draw_legend(self.figure, 0.9 * self.font * POINT, [(f"grid {spacing:g} m", "-")] if spacing else ())
 
     def image(self) -> Image.Image:
         return Image.fromarray(np.asarray(self.canvas.buffer_rgba())).convert("RGB")
@@ -237,28 +214,28 @@ def _same_size(texts: Sequence) -> None:
         text.set_fontsize(size)
 
 
-def _ratio(views: Sequence[View]) -> float:
+def _ratio(panels: Sequence[Panel]) -> float:
     """Height / width of the panels: enough for the tallest content, within limits."""
-    sizes = [np.abs(view.bounds[1] - view.bounds[0]) for view in views]
+    sizes = [np.abs(panel.bounds[1] - panel.bounds[0]) for panel in panels]
     return float(np.clip(max(height / max(width, 1e-9) for width, height in sizes), 0.8, 1.5))
 
 
 def _frames(scene: Scene, width: int) -> Iterator[Image.Image]:
-    """The pictures of a film, of one size with even sides: title, panel and caption of each view, and a legend."""
-    count = len(scene.views)
+    """The pictures of a film, of one size with even sides: title, panel and caption of each panel, and a legend."""
+    count = len(scene.panels)
     step = width / count
     font = min(max(step / 15, 11), 17, width / 24)
-    box = (step - 8) * _ratio(scene.views)
+    box = (step - 8) * _ratio(scene.panels)
     page = _Page(width // 2 * 2, round((box + 5.6 * font) / 2) * 2, font)
     artists, titles, captions = [], [], []
-    for i, (view, title) in enumerate(zip(scene.views, scene.titles, strict=True)):
+    for i, (panel, title) in enumerate(zip(scene.panels, scene.titles, strict=True)):
         middle = (i + 0.5) * step
         titles.append(page.text(middle, font, title, step - 8, 1.08, weight="bold"))
-        artists.append(_Artists(page.axes(i * step + 4, 2 * font, step - 8, box), view, animated=True))
+        artists.append(_Artists(page.axes(i * step + 4, 2 * font, step - 8, box), panel, animated=True))
         longest = max((scene.caption(i, t) for t in range(len(scene))), key=len)
         captions.append(page.text(middle, 2.9 * font + box, longest, step - 8, animated=True))
     _same_size(titles)
-    page.legend(scene.views)
+    page.legend(scene.panels)
     page.canvas.draw()
     background = page.canvas.copy_from_bbox(page.figure.bbox)
     for t in range(len(scene)):
@@ -271,77 +248,46 @@ def _frames(scene: Scene, width: int) -> Iterator[Image.Image]:
         yield page.image()
 
 
-def _write_sheet(path: Path, scene: Scene, fps: float, width: int) -> None:
-    """Contact sheet, a row for each view and a column for each of up to six frames, evenly spread."""
+def _sheet(scene: Scene, width: int) -> Image.Image:
+    """The contact sheet, a row for each panel and a column for each of up to six frames, evenly spread."""
     chosen = np.linspace(0, len(scene) - 1, min(6, len(scene))).round().astype(int)
     font = min(max(width / 62, 11), 17, width / 24)
     step = (width - 2 * font) / len(chosen)
-    box = (step - 6) * _ratio(scene.views)
-    heights = [box + (1.8 if i in scene.errors else 0.5) * font for i in range(len(scene.views))]
+    box = (step - 6) * _ratio(scene.panels)
+    heights = [box + (1.8 if i in scene.errors else 0.5) * font for i in range(len(scene.panels))]
     tops = 2 * font + np.cumsum([0, *heights])
     page = _Page(width, round(tops[-1] + 2 * font), font)
     captions = []
     for column, t in enumerate(chosen):
         x = 2 * font + column * step
         page.text(x + step / 2, font, f"frame {t + 1}/{len(scene)}", step - 12)
-        for row, view in enumerate(scene.views):
-            _Artists(page.axes(x + 3, tops[row], step - 6, box), view).show(t)
+        for row, panel in enumerate(scene.panels):
+            _Artists(page.axes(x + 3, tops[row], step - 6, box), panel).show(t)
             captions.append(page.text(x + step / 2, tops[row] + box + 0.8 * font, scene.error(row, t), step - 12))
     _same_size(captions)
     _same_size([
         page.text(font, tops[row] + box / 2, title, box, 1.08, weight="bold", rotation=90)
         for row, title in enumerate(scene.titles)
     ])  # fmt: skip
-    page.legend(scene.views)
+    page.legend(scene.panels)
     page.canvas.draw()
-    page.image().save(path, format="png", optimize=True)
+    return page.image()
 
 
-# --------------------------------------------------------------------------------------------------------------- files
-
-
-def _palette() -> Image.Image:
-    """One palette for every picture: ramps between all colours that meet, as anti-aliasing makes them.
-
-    Fixed, so that colours do not flicker and no frame has to be analysed. Steps of 12 levels keep neighbours outside
-    the boxes in which Pillow looks colours up, and the count below 256, which leaves one to mean "unchanged".
-    """
-    pairs = [*product((PAPER, FLOOR), (*COLOURS.values(), INK, GRID, SHADOW)), *combinations(COLOURS.values(), 2)]
-    ramps = []
-    for start, end in ((np.array(ImageColor.getrgb(a)), np.array(ImageColor.getrgb(b))) for a, b in pairs):
-        ramps.append(np.linspace(start, end, 2 + int(np.abs(end - start).max() / 12)))
-    image = Image.new("P", (1, 1))
-    image.putpalette(np.unique(np.concatenate(ramps).round().astype(np.uint8), axis=0).tobytes())
-    return image
-
-
-def _write_gif(path: Path, scene: Scene, fps: float, width: int) -> None:
-    """GIF that loops for ever; the delays, whole hundredths of a second, add up to the length of the sequence."""
-    if fps > 50:
-        raise InputError(f"found fps {fps:g}, but a GIF plays 50 at most; give every second frame and half the fps")
-    ends = (np.arange(1, len(scene) + 1) * 100 / fps).round().astype(int)
-    palette = _palette()
-    frames = (image.quantize(palette=palette, dither=Image.Dither.NONE) for image in _frames(scene, width))
-    next(frames).save(
-        path, format="gif", save_all=True, append_images=frames, loop=0, disposal=1, optimize=True,
-        duration=(10 * np.diff(ends, prepend=0)).tolist(),
-    )  # fmt: skip
-
-
-def _write_mp4(path: Path, scene: Scene, fps: float, width: int) -> None:
-    """MP4 by ffmpeg, which gets raw pictures on its standard input."""
+def _save_mp4(path: Path, frames: Iterator[Image.Image], fps: float) -> Path:
+    """Write an MP4 by ffmpeg, which gets raw pictures on its standard input."""
     program = shutil.which("ffmpeg")
     if program is None:
         raise InputError("cannot write mp4: found no ffmpeg on the PATH; install it, or choose a file name in .gif")
-    frames = _frames(scene, width)
     first = next(frames)
     command = [
         program, "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24",
         "-s", f"{first.width}x{first.height}", "-r", f"{fps:g}", "-i", "-",
-        "-an", "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(path.resolve()),
+        "-an", "-pix_fmt", "yuv420p", "-movflags", "+faststart",
     ]  # fmt: skip
-    with tempfile.TemporaryFile() as messages:
+    with atomic_path(path) as temporary, tempfile.TemporaryFile() as messages:
         with suppress(BrokenPipeError):  # when ffmpeg gives up early, its message says why
+            command.append(str(temporary.resolve()))
             with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=messages) as process:
                 for image in chain((first,), frames):
                     process.stdin.write(image.tobytes())
@@ -349,51 +295,4 @@ def _write_mp4(path: Path, scene: Scene, fps: float, width: int) -> None:
             messages.seek(0)
             reason = messages.read().decode(errors="replace").strip().splitlines() or ["no message"]
             raise InputError(f"ffmpeg failed with status {process.returncode}: {reason[-1]}; a .gif needs no ffmpeg")
-
-
-# -------------------------------------------------------------------------------------------------------------- curves
-
-
-def plot_curves(
-    path,
-    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
-    title: str = "",
-    xlabel: str = "epoch",
-    ylabel: str = "",
-    log_scale: bool = False,
-) -> Path:
-    """Write learning curves {name: (steps, values)} as `.png`, `.pdf` or `.svg`; values that are not finite: gaps."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
-
-    path = Path(path)
-    if path.suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise InputError(f"cannot write {path}: unknown format {path.suffix!r}; use .png, .pdf or .svg")
-    if not curves:
-        raise InputError(f"nothing to plot in {path}: give at least one curve")
-    figure = Figure(figsize=(7.2, 4.2), dpi=125, layout="constrained")
-    axes = figure.add_subplot()
-    looks = cycle(product(("-", "--", ":", "-."), CURVE_COLOURS))
-    for (name, (steps, values)), (style, colour) in zip(curves.items(), looks, strict=False):
-        steps, values = as_array(steps), as_array(values)
-        if steps.ndim != 1 or steps.shape != values.shape:
-            raise InputError(f"curve {name!r}: found {steps.shape} steps and {values.shape} values; give one list each")
-        values = np.where(np.isfinite(values), values, np.nan)
-        marker = "o" if len(steps) <= 40 else ""
-        axes.plot(steps, values, style, color=colour, marker=marker, markersize=3.5, linewidth=1.6, label=name)
-    axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log_scale else "linear")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if log_scale:
-        low, high = axes.get_ylim()
-        plain = FuncFormatter(lambda value, _: f"{value:g}")
-        axes.yaxis.set_major_formatter(plain)
-        axes.yaxis.set_minor_formatter(plain if high < 20 * low else NullFormatter())
-    figure.suptitle(title, fontsize=11, parse_math=False, wrap=True)
-    axes.grid(color=FLOOR)
-    axes.spines[["top", "right"]].set_visible(False)
-    beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if len(curves) > 4 else {}
-    for text in axes.legend(frameon=False, **beside).get_texts():
-        text.set_parse_math(False)  # a run's name may hold dollar signs
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:].lower())
     return path

@@ -1,7 +1,7 @@
-"""A page for the browser: 3D poses of several methods and the truth, to turn, play and compare; one HTML file.
+"""Pages for the browser: 3D poses of several methods and the truth, to turn, play and compare; one HTML file.
 
 The file holds all it needs (`page.html` is its template) and opens from the disk without a network. Colours, floor and
-camera are those of the other pictures (`common.draw.animation`, `common.draw.scene`). Positions are kept as 16-bit
+camera are those of the other pictures (`common.draw.colours`, `common.draw.scene`). Positions are kept as 16-bit
 numbers: a thousand frames of three bodies with 17 joints take half a megabyte.
 """
 
@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from common.draw.animation import COLOURS, FLOOR, GRID, INK, PAPER, SHADOW
-from common.draw.scene import ELEVATION, PLACES, as_array, camera_azimuth, check_points, drawn_bones, side_of, to_z_up
+from common.draw.colours import COLOURS, FLOOR, GRID, INK, PAPER, SHADOW
+from common.draw.scene import FROM_ABOVE, PLACES, as_array, camera_azimuth, check_points, drawn_bones, side_of, to_z_up
 from common.errors import InputError
 from common.files.atomic import atomic_path
 from common.pose_set import PoseSet
@@ -41,6 +41,11 @@ PALETTES = {
         "methods": ("#3fd6a4", "#eba0d2", "#f0e442", "#aaa2ff"),
     },
 }  # fmt: skip
+# The scripts' option, a row for `common.run.options.Parser.add_table`.
+VIS_HTML = (
+    "--vis-html", Path, None,
+    "write a page for the browser: the 3D poses of a sequence to turn, play and compare with the truth", "FILE",
+)  # fmt: skip
 
 
 class Lazy(Sequence):
@@ -54,14 +59,6 @@ class Lazy(Sequence):
 
     def __getitem__(self, index: int) -> Any:
         return self.get(index)
-
-
-def add_option(group: Any) -> None:
-    """Add `--vis-html FILE` to a parser or a group of it."""
-    group.add_argument(
-        "--vis-html", type=Path, default=None, metavar="FILE",
-        help="write a page for the browser: the 3D poses of a sequence to turn, play and compare with the truth",
-    )  # fmt: skip
 
 
 def write_recording(
@@ -85,7 +82,7 @@ def write_recording(
         about: how the poses were made comparable, under the title.
     """
     chosen = rows(recording)
-    orientation = pose_set.orientation[pose_set.sequences.index(recording)].cpu()
+    orientation = recording.camera.orientation
     count = chosen.stop - chosen.start
     length = f"{count:,} frames" if count == recording.length else f"first {count:,} of {recording.length:,} frames"
     return write_page(
@@ -168,7 +165,7 @@ def write_page(
     files, every = _pictures(image, frames)
     content = {
         "frames": frames, "fps": fps, "unit": unit, "metric": metric, "place": place, "about": about,
-        "flat_title": flat_title, "missing": MISSING, "elevation": ELEVATION, "palettes": PALETTES,
+        "flat_title": flat_title, "missing": MISSING, "elevation": FROM_ABOVE, "palettes": PALETTES,
         "azimuth": camera_azimuth(orientation) if frame == "camera" and orientation is not None else 0.0,
         "precision": _precision(packed, unit), "skeletons": [_skeleton(s) for s in known],
         "pictures": files, "every": every,
@@ -270,7 +267,7 @@ def _text(values: np.ndarray) -> str:
 
 
 def _precision(packed: Mapping[str, dict[str, Any]], unit: str | None) -> str:
-    """What the page says about the rounding of 3D positions."""
+    """The page's words on the rounding of 3D positions."""
     if not packed:
         return ""
     worst = max(pose["scale"] for pose in packed.values()) / 2

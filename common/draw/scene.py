@@ -1,4 +1,4 @@
-"""What a picture of poses shows: checked sequences on a floor, seen by a turntable camera, with their captions.
+"""Scenes: checked sequences of poses on a floor, as a turntable camera sees them, panel by panel, with captions.
 
 Geometry only; `common.draw.animation` puts it on paper. Frames: 3D poses are z-up, metres (`to_z_up` turns camera-frame
 poses upright); keypoints are pixels, y down. A joint with a value that is not finite counts as missing.
@@ -16,7 +16,9 @@ from common.errors import InputError
 from common.skeleton import Skeleton
 
 PLACES = ("root", "floor", "world")
-ELEVATION = 14.0  # degrees: low enough to see a body from the front, high enough to see where it stands
+# How far a viewer looks down, degrees. From above: low enough to see a body from the front, high enough to see where it
+# stands. Nearly level: of pictures whose published form is level, which hides the depth of the feet.
+FROM_ABOVE, NEARLY_LEVEL = 14.0, 10.0
 
 
 def as_array(values) -> np.ndarray:
@@ -42,7 +44,7 @@ def camera_azimuth(orientation) -> float:
     return math.degrees(math.atan2(right[1], right[0]))
 
 
-def turntable(points, azimuth=0.0, elevation: float = ELEVATION, distance: float = 8.0):
+def turntable(points, azimuth=0.0, elevation: float = FROM_ABOVE, distance: float = 8.0):
     """Perspective view of z-up points (..., 3): screen (..., 2), x right and y up, and depth (...) from the origin.
 
     The viewer circles the z axis and looks at the origin, `elevation` degrees above it, from `distance` (the points'
@@ -59,12 +61,12 @@ def turntable(points, azimuth=0.0, elevation: float = ELEVATION, distance: float
     return np.stack((right, up), -1) * scale[..., None], depth
 
 
-# --------------------------------------------------------------------------------------------------------------- views
+# --------------------------------------------------------------------------------------------------------------- panels
 
 
 @dataclass(frozen=True)
-class View:
-    """What one panel shows in each of T frames, on the plane of its axes."""
+class Panel:
+    """Joints, floor and shadow of one sequence in each of T frames, on the plane of a picture."""
 
     skeleton: Skeleton
     joints: np.ndarray  # (T, J, 2)
@@ -76,22 +78,22 @@ class View:
     spacing: float | None = None  # of the grid
 
 
-def view_2d(keypoints: np.ndarray, skeleton: Skeleton) -> View:
-    """View of keypoints (T, J, 2), pixels, y down; the bounds hold the whole sequence."""
+def panel_2d(keypoints: np.ndarray, skeleton: Skeleton) -> Panel:
+    """Panel of keypoints (T, J, 2), pixels, y down; the bounds hold the whole sequence."""
     (left, top), (right, bottom) = _extent(keypoints)
     margin = 0.08 * max(right - left, bottom - top, 1e-6)
     bounds = np.array(((left - margin, bottom + margin), (right + margin, top - margin)))
-    return View(skeleton, keypoints, np.zeros(keypoints.shape[:2]), bounds)
+    return Panel(skeleton, keypoints, np.zeros(keypoints.shape[:2]), bounds)
 
 
-def views_3d(
+def panels_3d(
     poses: Sequence[np.ndarray],
     skeletons: Sequence[Skeleton],
     azimuth: np.ndarray,
-    elevation: float = ELEVATION,
+    elevation: float = FROM_ABOVE,
     place: str = "root",
-) -> list[View]:
-    """Views of z-up poses, each (T, J, 3), in one scale and on floors of one size; `azimuth` (T,) in degrees."""
+) -> list[Panel]:
+    """Panels of z-up poses, each (T, J, 3), in one scale and on floors of one size; `azimuth` (T,) in degrees."""
     placed = [_place(p, s.root, place) for p, s in zip(poses, skeletons, strict=True)]
     height = max(_extent(p)[1][2] for p in placed)
     reach = max(_extent(np.linalg.norm(p[..., :2], axis=-1, keepdims=True))[1][0] for p in placed)
@@ -109,13 +111,13 @@ def views_3d(
     low, high = _extent(np.concatenate([floor, *(screen.reshape(-1, 2) for screen, _ in seen)]))
     bounds = np.stack((low, high)) + np.array(((-0.03,), (0.03,))) * (high - low)
     return [
-        View(skeleton, screen, depth, bounds, floor, grid, shadow, spacing)
+        Panel(skeleton, screen, depth, bounds, floor, grid, shadow, spacing)
         for skeleton, (screen, depth), shadow in zip(skeletons, seen, shadows, strict=True)
     ]
 
 
 def _place(poses: np.ndarray, root: int, place: str) -> np.ndarray:
-    """Move poses (T, J, 3) over the origin, z = 0 at the lowest joint of the sequence (`draw.save_animation`)."""
+    """Move poses (T, J, 3) over the origin, z = 0 at the lowest joint of the sequence (`animation.save_animation`)."""
     present = np.isfinite(poses).all(-1, keepdims=True)
     mean = np.where(present, poses, 0).sum(1) / present.sum(1).clip(1)
     anchor = np.where(present[:, root], poses[:, root], mean)  # (T, 3): the root, or the middle of what there is
@@ -169,44 +171,44 @@ def side_of(skeleton: Skeleton, *joints: int) -> str:
 
 @dataclass(frozen=True)
 class Scene:
-    """Views of one sequence with what is written over and under them."""
+    """Panels of one sequence with what is written over and under them."""
 
-    views: list[View]
+    panels: list[Panel]
     titles: list[str]
-    errors: dict[int, np.ndarray]  # index of the view -> (T,), mm
+    errors: dict[int, np.ndarray]  # index of the panel -> (T,), mm
     metric: str
 
     def __len__(self) -> int:
-        return len(self.views[0].joints)
+        return len(self.panels[0].joints)
 
-    def error(self, view: int, t: int) -> str:
-        """The error of a view's frame, empty where none is known."""
-        if view not in self.errors:
+    def error(self, panel: int, t: int) -> str:
+        """The error of a panel's frame, empty where none is known."""
+        if panel not in self.errors:
             return ""
-        value = self.errors[view][t]
+        value = self.errors[panel][t]
         return f"{self.metric} {value:.1f} mm" if math.isfinite(value) else f"{self.metric} unknown"
 
-    def caption(self, view: int, t: int) -> str:
-        """What stands under a view: its error, and under the first one the frame number too."""
-        frame = f"frame {t + 1}/{len(self)}" if view == 0 else ""
-        return ", ".join(filter(None, (frame, self.error(view, t))))
+    def caption(self, panel: int, t: int) -> str:
+        """The line under a panel: its error, and under the first one the frame number too."""
+        frame = f"frame {t + 1}/{len(self)}" if panel == 0 else ""
+        return ", ".join(filter(None, (frame, self.error(panel, t))))
 
 
 def make_scene(
-    panels, titles, skeleton, azimuth=0.0, turn=0.0, elevation=ELEVATION, place="root", errors=None, metric="MPJPE"
+    panels, titles, skeleton, azimuth=0.0, turn=0.0, elevation=FROM_ABOVE, place="root", errors=None, metric="MPJPE"
 ) -> Scene:
-    """Check what a caller gave and make the `Scene`. As in `draw.save_animation`, but `turn` is degrees per frame."""
+    """Check what a caller gave and make the `Scene`: `animation.save_animation`, but `turn` is degrees per frame."""
     if place not in PLACES:
         raise InputError(f"unknown place {place!r}; use one of {', '.join(PLACES)}")
     panels, skeletons = _check_panels(panels, titles, skeleton)
     errors = _check_errors(errors, panels)
     solid = [i for i, panel in enumerate(panels) if panel.shape[-1] == 3]
-    views = {i: view_2d(panels[i], skeletons[i]) for i in range(len(panels)) if i not in solid}
+    shown = {i: panel_2d(panels[i], skeletons[i]) for i in range(len(panels)) if i not in solid}
     if solid:
         chosen = [panels[i] for i in solid], [skeletons[i] for i in solid]
         angles = azimuth + turn * np.arange(len(panels[0]))
-        views.update(zip(solid, views_3d(*chosen, angles, elevation, place), strict=True))
-    return Scene([views[i] for i in range(len(panels))], list(titles), errors, metric)
+        shown.update(zip(solid, panels_3d(*chosen, angles, elevation, place), strict=True))
+    return Scene([shown[i] for i in range(len(panels))], list(titles), errors, metric)
 
 
 def check_points(name: str, points, skeleton: Skeleton, dims: tuple[int, ...]) -> np.ndarray:

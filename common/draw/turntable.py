@@ -11,26 +11,25 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageColor, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
-from common.draw.animation import COLOURS, FLOOR, GRID, INK, PAPER, SHADOW
-from common.draw.scene import View, as_array, check_points, drawn_bones, side_of, to_z_up, views_3d
+from common.draw.colours import COLOURS, FLOOR, GRID, INK, PAPER, SHADOW
+from common.draw.gif import FASTEST, save_gif, save_picture
+from common.draw.scene import NEARLY_LEVEL, Panel, as_array, check_points, drawn_bones, panels_3d, side_of, to_z_up
 from common.errors import InputError
-from common.files.atomic import atomic_path
 from common.skeleton import H36M_17, Skeleton
 
 STEP = 15  # degrees between two of the published views
 SMOOTH = 3  # pictures are drawn this many times larger and then reduced
 PANEL = (360, 420)  # width and height of a view, pixels
 CAPTION = 22  # pixels above a view
-ELEVATION = 10.0  # degrees: the published views are level, which hides the depth of the feet
 CANVAS = 640  # pixels, the longer side of a blank canvas
 MARGIN = 0.08  # around a body on a blank canvas, of its size
 
 
 def save_overlay(path, points, image: Image.Image | None = None, skeleton: Skeleton = H36M_17) -> Path:
     """Write a 2D pose (J, 2), pixels, over its image (None: on a blank canvas that holds it) as `.jpg` or `.png`."""
-    return _save(path, overlay(points, image, skeleton))
+    return save_picture(path, overlay(points, image, skeleton))
 
 
 def save_views(folder, pose, skeleton: Skeleton = H36M_17, step: int = STEP) -> list[Path]:
@@ -40,7 +39,7 @@ def save_views(folder, pose, skeleton: Skeleton = H36M_17, step: int = STEP) -> 
     angles = range(0, 360, step)
     pictures = turned(pose, angles, skeleton)
     return [
-        _save(Path(folder) / f"rot_{angle:03d}_degree.png", picture)
+        save_picture(Path(folder) / f"rot_{angle:03d}_degree.png", picture)
         for angle, picture in zip(angles, pictures, strict=True)
     ]
 
@@ -48,7 +47,7 @@ def save_views(folder, pose, skeleton: Skeleton = H36M_17, step: int = STEP) -> 
 def save_turning_gif(path, pose, skeleton: Skeleton = H36M_17, step: int = 5, seconds: float = 6.0) -> Path:
     """Write a pose (J, 3) turning once around as a GIF that loops."""
     angles = range(0, 360, step)
-    return _save_gif(path, turned(pose, angles, skeleton), seconds / len(angles))
+    return save_gif(path, turned(pose, angles, skeleton), min(FASTEST, len(angles) / seconds))
 
 
 def save_film(
@@ -65,7 +64,7 @@ def save_film(
     Args:
         points, poses: (T, J, 2) pixels and (T, J, 3).
         images: T of them, or one for all frames, or None.
-        fps: frames per second; a GIF plays 50 at most, so above that frames are left out.
+        fps: frames per second; above a GIF's 50 frames are left out.
         turn: of the third panel, degrees per second.
     """
     points = check_points("2D poses", points, skeleton, (2,))
@@ -75,10 +74,10 @@ def save_film(
         raise InputError(f"found {len(points)} 2D poses, {len(poses)} 3D poses{found}; give one of each for a frame")
     if not fps > 0:
         raise InputError(f"found {fps} frames per second; expected more than 0")
-    keep = slice(None, None, int(np.ceil(fps / 50)))
+    keep = slice(None, None, int(np.ceil(fps / FASTEST)))
     chosen = range(len(points))[keep]
-    front = _views(poses[keep], np.zeros(len(chosen)), skeleton)
-    around = _views(poses[keep], turn / fps * np.array(chosen), skeleton)
+    front = _turned_panel(poses[keep], np.zeros(len(chosen)), skeleton)
+    around = _turned_panel(poses[keep], turn / fps * np.array(chosen), skeleton)
     if images is not None:
         _check_on_picture(points[0], images[0])
 
@@ -87,7 +86,8 @@ def save_film(
             captions = (f"2D, frame {chosen[i] + 1}/{len(points)}", "3D as the camera sees it", "3D from all sides")
             yield _row((flat, _picture(front, i), _picture(around, i)), captions)
 
-    return _save_gif(path, frames(), keep.step / fps)
+    photographs = () if images is None else (_fitted(images[0])[0],)
+    return save_gif(path, frames(), fps / keep.step, photographs)
 
 
 # ------------------------------------------------------------ pictures
@@ -100,7 +100,7 @@ def overlay(points, image: Image.Image | None = None, skeleton: Skeleton = H36M_
         points, (width, height) = _on_paper(points)
         image = Image.new("RGB", (width, height), PAPER)
     _check_on_picture(points[0], image)
-    return _legend(_with_pose(image.convert("RGB"), points[0], skeleton))
+    return _with_legend(_with_pose(image.convert("RGB"), points[0], skeleton))
 
 
 def _with_pose(picture: Image.Image, points: np.ndarray, skeleton: Skeleton) -> Image.Image:
@@ -140,33 +140,35 @@ def turned(pose, angles: Iterable[float], skeleton: Skeleton = H36M_17) -> Itera
     """Pictures of a pose (J, 3) turned by `angles`, degrees, all in one scale."""
     angles = np.array(list(angles), float)
     pose = check_points("3D pose", as_array(pose)[None], skeleton, (3,))
-    view = _views(np.repeat(pose, len(angles), 0), angles, skeleton)
+    panel = _turned_panel(np.repeat(pose, len(angles), 0), angles, skeleton)
     for t, angle in enumerate(angles):
-        yield _row((_picture(view, t),), (f"turned by {angle:.0f}\u00b0",))
+        yield _row((_picture(panel, t),), (f"turned by {angle:.0f}\u00b0",))
 
 
-def _views(poses: np.ndarray, angles: np.ndarray, skeleton: Skeleton) -> View:
-    return views_3d([to_z_up(poses)], [skeleton], angles, ELEVATION)[0]
+def _turned_panel(poses: np.ndarray, angles: np.ndarray, skeleton: Skeleton) -> Panel:
+    return panels_3d([to_z_up(poses)], [skeleton], angles, NEARLY_LEVEL)[0]
 
 
-def _picture(view: View, t: int) -> Image.Image:
-    """One frame of a 3D view: floor, shadow and body."""
+def _picture(panel: Panel, t: int) -> Image.Image:
+    """One frame of a 3D panel: floor, shadow and body."""
     width, height = SMOOTH * PANEL[0], SMOOTH * PANEL[1]
     picture = Image.new("RGB", (width, height), PAPER)
     pen = ImageDraw.Draw(picture)
-    low, high = view.bounds.min(0), view.bounds.max(0)
+    low, high = panel.bounds.min(0), panel.bounds.max(0)
     scale = min(width / (high[0] - low[0]), height / (high[1] - low[1]))
 
     def place(points: np.ndarray) -> np.ndarray:
         return np.array((width, height)) / 2 + (points - (low + high) / 2) * scale * (1, -1)
 
     line = 0.011 * height
-    pen.polygon([tuple(point) for point in place(view.floor)], fill=FLOOR, outline=GRID)
-    for start, end in place(view.grid[t]):
+    pen.polygon([tuple(point) for point in place(panel.floor)], fill=FLOOR, outline=GRID)
+    for start, end in place(panel.grid[t]):
         pen.line([tuple(start), tuple(end)], fill=GRID, width=SMOOTH)
-    _draw_body(pen, place(view.shadow[t]), view.depth[t], view.skeleton, line, {side: SHADOW for side in COLOURS}, 0.5)
-    _draw_body(pen, place(view.joints[t]), view.depth[t], view.skeleton, line, COLOURS)
-    return _legend(picture.reduce(SMOOTH))
+    _draw_body(
+        pen, place(panel.shadow[t]), panel.depth[t], panel.skeleton, line, {side: SHADOW for side in COLOURS}, 0.5
+    )
+    _draw_body(pen, place(panel.joints[t]), panel.depth[t], panel.skeleton, line, COLOURS)
+    return _with_legend(picture.reduce(SMOOTH))
 
 
 def _draw_body(
@@ -186,7 +188,7 @@ def _draw_body(
             pen.ellipse(box, fill=colours[side_of(skeleton, j)])
 
 
-def _legend(picture: Image.Image) -> Image.Image:
+def _with_legend(picture: Image.Image) -> Image.Image:
     """Write what the colours mean into the lower left corner, larger on large pictures."""
     unit = max(picture.size) / 420 if max(picture.size) > 640 else 1.0
     pen, font, x = ImageDraw.Draw(picture), _font(round(13 * unit)), 6 * unit
@@ -222,7 +224,7 @@ def _flat_panels(points: np.ndarray, images: Sequence[Image.Image] | None, skele
         if k not in panels:
             panels = {k: _fitted(images[k])}  # one is kept: a still image is fitted once, a video frame by frame
         panel, scale, corner = panels[k]
-        yield _legend(_with_pose(panel, scale * points[t] + corner, skeleton))
+        yield _with_legend(_with_pose(panel, scale * points[t] + corner, skeleton))
 
 
 def _fitted(picture: Image.Image) -> tuple[Image.Image, float, np.ndarray]:
@@ -251,45 +253,3 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     import matplotlib
 
     return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")), size)
-
-
-# ------------------------------------------------------------ files
-
-
-def _save(path, picture: Image.Image) -> Path:
-    path, formats = Path(path), {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
-    if path.suffix.lower() not in formats:
-        raise InputError(f"cannot write {path}: unknown format {path.suffix!r}; use one of {', '.join(formats)}")
-    with atomic_path(path) as temporary:
-        picture.save(temporary, format=formats[path.suffix.lower()], quality=92)
-    return path
-
-
-def _save_gif(path, pictures: Iterable[Image.Image], seconds: float) -> Path:
-    """A GIF that loops, `seconds` a frame; its palette is of the first picture, with the sides' colours."""
-    path = Path(path)
-    if path.suffix.lower() != ".gif":
-        raise InputError(f"cannot write {path}: unknown format {path.suffix!r}; use .gif")
-    pictures = iter(pictures)
-    first = next(pictures)
-    palette = _palette(first)
-    frames = (picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures)
-    with atomic_path(path) as temporary:
-        first.quantize(palette=palette, dither=Image.Dither.NONE).save(
-            temporary, format="gif", save_all=True, append_images=frames, loop=0, disposal=1,
-            duration=max(20, round(100 * seconds) * 10),
-        )  # fmt: skip
-    return path
-
-
-def _palette(picture: Image.Image) -> Image.Image:
-    """One palette for all frames, so that colours do not flicker: the picture's, and shades of the drawing's."""
-    shades = Image.new("RGB", (picture.width, picture.height + 48))
-    shades.paste(picture, (0, 48))
-    ramps = [np.array(ImageColor.getrgb(colour), float) for colour in (*COLOURS.values(), INK, SHADOW, GRID, FLOOR)]
-    pen = ImageDraw.Draw(shades)
-    for i, colour in enumerate(ramps):
-        for x in range(picture.width):
-            mixed = colour + (255 - colour) * min(1.0, 1.1 * x / picture.width)
-            pen.line((x, 8 * i, x, 8 * i + 7), fill=tuple(int(value) for value in mixed))
-    return shades.quantize(256, method=Image.Quantize.MEDIANCUT)

@@ -1,4 +1,4 @@
-"""Writing files in one piece: whatever happens, a path holds its old content or the new one in full."""
+"""Files written in one piece: whatever happens, a path holds its old content or the new one in full."""
 
 import contextlib
 import glob

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from common import metrics
 from common.errors import InputError
-from common.files.mat import load_mat, save_mat
+from common.files.mat import load_mat
 from common.skeleton import MPII_16
 
 HEAD_SHARE = 0.6  # of the head box's diagonal
@@ -46,11 +46,6 @@ def read_truth(path: str | os.PathLike) -> MpiiTruth:
     visible = torch.from_numpy(found["jnt_missing"].T == 0)
     boxes = torch.from_numpy(found["headboxes_src"].astype(float))
     return MpiiTruth(joints, visible, HEAD_SHARE * torch.linalg.vector_norm(boxes[1] - boxes[0], dim=0))
-
-
-def write_predictions(path: str | os.PathLike, joints: Tensor) -> None:
-    """`preds.mat`: array `preds` (N, 16, 2), pixels of the image: the published form, kept for comparison."""
-    save_mat(path, preds=joints.detach().cpu().double().numpy())
 
 
 def read_predictions(path: str | os.PathLike) -> Tensor:

@@ -1,10 +1,10 @@
 """Images of people -> training samples: crop, augmentation, heat-map and depth targets.
 
-Every reader (`mpii_images`, `h36m_images`, `coco_images`, the synthetic renderer) gives a `People`: arrays over N
-people and a function that opens the image of one. `Crops` turns them into samples for torch's DataLoader
-(`image_loader`). A sample is a dict of tensors; J joints, H x W network input, h x w heat maps:
+Every reader (those of `common.images.readers`, the synthetic renderer) gives a `People`: arrays over N people and a
+function that opens the image of one. `Crops` turns them into samples for torch's DataLoader (`common.images.loader`).
+A sample is a dict of tensors; J joints, H x W network input, h x w heat maps:
 
-    image       (H, W, 3) uint8, RGB: a quarter of the bytes of floats on the way to the device; `normalise` there
+    image       (H, W, 3) uint8, RGB: a quarter of the bytes of floats on the way to the device; `bgr_input` there
     pts_crop    (J, 2) int32, (x, y) heat-map pixels, truncated toward 0 as published; of 2D people it may lie outside
                 of the map; 0 where not annotated
     annotated   (J,) bool, whether the joint has a peak: `heatmap.draw_heatmaps(pts_crop, annotated, (h, w))` on the
@@ -261,7 +261,7 @@ class Crops(Dataset):
 # ------------------------------------------------------------ on the device
 
 
-def normalise(image: Tensor, divisor: float = 256.0, standardise: bool = True) -> Tensor:
+def bgr_input(image: Tensor, divisor: float = 256.0, standardise: bool = True) -> Tensor:
     """(B, H, W, 3) uint8, RGB -> network input (B, 3, H, W) float32, in channels-last memory.
 
     As published: blue, green, red in this order, but ImageNet's statistics of red, green, blue (training, test and

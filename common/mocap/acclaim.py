@@ -216,7 +216,7 @@ def _read_motion(path: Path, skeleton: Skeleton) -> dict[str, Array]:
 
 
 def _misfit(path: Path, lines: list[str], widths: dict[str, int]) -> str:
-    """What is wrong in a motion whose frames are not all made of the same columns."""
+    """The fault of a motion whose frames are not all made of the same columns."""
     frame, names = "", list(widths)
     seen: list[str] = names
     for line in [*lines, "end of the file"]:

@@ -1,4 +1,4 @@
-"""Which joints of a motion capture skeleton are Human3.6M's 17: presets by joint name, and maps of the user's own.
+"""Maps from the joints of a motion capture skeleton to Human3.6M's 17: presets by joint name, and the user's own.
 
 Human3.6M's joints are those of a skeleton that MotionBuilder fitted: its spine is Spine1, its thorax the joint Neck
 (base of the neck), its neck/nose the joint Head (base of the skull), its head the end of that bone. Its hip is the

@@ -139,7 +139,7 @@ def body_lengths(poses: Array) -> dict[str, Array]:
 
 
 def not_human(poses: Array) -> list[str]:
-    """What is wrong with the body of poses (T, 17, 3) in metres, z up; one short phrase each."""
+    """The faults of the body of poses (T, 17, 3) in metres, z up; one short phrase each."""
     found = []
     for part, values in body_lengths(poses).items():
         low, high = HUMAN[part]

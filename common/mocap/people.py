@@ -1,4 +1,4 @@
-"""Who moves and what they do, from the names of motion capture files; and the seats they take in Human3.6M's rig."""
+"""Subjects and actions by the names of motion capture files, and the seats they take in Human3.6M's rig."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Write a multi-view image set in the layout of Rhodin et al. (ECCV 2018) from any Human3.6M-layout motion.
+"""Writer of multi-view image sets in the layout of Rhodin et al. (ECCV 2018) from any Human3.6M-layout motion.
 
     labels.h5                               one array for each key, one row a sample; see `LABELS`
     seq_%03d/cam_%02d/img_crop_%06d.png     the person before the camera's room
@@ -142,7 +142,7 @@ def write_multiview(
 
 
 def _write_takes(folder: Path, takes: list[Take], size: int, seed: int, progress: Callable) -> Path:
-    """What `write_multiview` writes."""
+    """Render the images of all takes and write them with their labels; -> the labels' file."""
     rooms = [Image.fromarray(make_room(ROOM, ROOM, seed, camera)) for camera in range(4)]
     rows = []
     try:

@@ -16,7 +16,7 @@ from typing import Any
 import torch.distributed as dist
 from PIL import Image
 
-from common.draw.animation import plot_curves
+from common.draw.curves import plot_curves
 from common.errors import InputError
 from common.files.atomic import write_atomic
 from common.run.checkpoint import state_file

@@ -1,18 +1,35 @@
-"""Command-line options of the scripts: argparse with YAML files, both spellings of every name, and one-line errors."""
+"""Command-line options of the scripts: tables of them, YAML files, both spellings of every name, one-line errors.
+
+An option is a row of a table: its names, its kind, its default (`...`: it must be given), its help; where needed a word
+that stands for its value in the help, and a dictionary of argparse's other arguments. Its kind is a type, or choices,
+or `bool` for a flag, whose presence turns the default into its opposite:
+
+    TRAINING = (
+        ("-e --epochs", number(int, 1), 50, "number of epochs"),
+        ("--metric", ("mpjpe", "acc"), "acc", "by which the best checkpoint is chosen"),
+        ("--no-eval", bool, False, "do not score the test subjects after each epoch"),
+        ("-c --checkpoint", Path, "checkpoint", "the run's folder", "DIR"),
+        ("--teacher_checkpoint", Path, ..., "trained teacher", "FILE"),
+    )
+"""
 
 import argparse
 import difflib
+import functools
+import itertools
 import math
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 
 from common.files.atomic import write_atomic
+
+Table = Sequence[tuple]
 
 
 class Parser(argparse.ArgumentParser):
@@ -26,38 +43,33 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, description: str | None = None, **kwargs: Any) -> None:
         super().__init__(description=description, allow_abbrev=False, formatter_class=_Help, **kwargs)
 
-    def add_run_options(self, *seed: str) -> None:
-        """Add the group "Running", which `common.run.run.start` reads. `seed`: other spellings of the seed's option."""
-        group = self.add_argument_group("Running")
-        group.add_argument("--config", metavar="FILE.yaml", help="file of options; the command line overrides it")
-        group.add_argument(
-            "--device", type=device_name, default="auto", help="auto (CUDA if there is any), cpu, cuda or cuda:N"
-        )
-        group.add_argument(
-            *(seed or ("--seed",)),
-            dest="seed",
-            type=number(int, 0, 2**32),
-            default=0,
-            help="of every draw; the same seed on the same device gives the same numbers",
-        )
-        group.add_argument("--amp", action="store_true", help="compute in bfloat16 where it is safe")
-        group.add_argument("--compile", action="store_true", help="compile the training step (torch.compile)")
-        group.add_argument(
-            "--no_cuda_graphs", action="store_true", help="on CUDA, run the training step kernel by kernel"
-        )
-        group.add_argument(
-            "--threads",
-            type=number(int, low=0),
-            default=0,
-            help="CPU threads of each process; 0: the cores shared out among the processes of this machine",
-        )
-        group.add_argument(
-            "--log_every",
-            type=number(int, low=1),
-            default=50,
-            metavar="STEPS",
-            help="steps between checks of the losses (finite?) and TensorBoard values",
-        )
+    def add_table(self, title: str, *tables: Table) -> Any:
+        """Add the options of `tables` as a group of the help, which is returned."""
+        group = self.add_argument_group(title)
+        add_rows(group, *tables)
+        return group
+
+    def accept(self, *tables: Table) -> None:
+        """Take options that have no effect in this script, as published command lines and older files have them: values
+        are checked and forgotten, and help does not list them.
+        """
+        add_rows(self, *tables, action=_WithoutEffect)
+
+    def refuse(self, why: str, *tables: Table) -> None:
+        """As `accept`; but where one is given (in YAML: not false nor empty) the script ends with the line `why`."""
+        add_rows(self, *tables, action=functools.partial(_WithoutEffect, why=why))
+
+    def add_run_options(self, *seed: str, training: bool = True, draws: bool = True) -> None:
+        """Add the group "Running", which `common.run.run.start` reads.
+
+        Args:
+            seed: other spellings of the seed's option.
+            training: whether the script has a training step and losses; else their options are accepted only.
+            draws: whether it draws random numbers; else the seed is accepted only.
+        """
+        seeds = ((" ".join(seed) or "--seed", number(int, 0, 2**32), 0, SEED, None, {"dest": "seed"}),)
+        self.add_table("Running", RUN, seeds if draws else (), TRAINING_RUN if training else ())
+        self.accept(() if draws else seeds, () if training else TRAINING_RUN)
 
     def parse_known_args(self, args=None, namespace=None):
         """As argparse; `--config` is read first and gives the values that the command line may override."""
@@ -93,7 +105,8 @@ class Parser(argparse.ArgumentParser):
                     self._option_string_actions.setdefault(f"--{other}", action)
 
     def _suggest(self, name: str, otherwise: str) -> str:
-        published = {_plain(word): word for action in reversed(self._actions) for word in action.option_strings}
+        shown = [action for action in reversed(self._actions) if action.help != argparse.SUPPRESS]
+        published = {_plain(word): word for action in shown for word in action.option_strings}
         near = difflib.get_close_matches(_plain(name), published, n=1)
         return f": did you mean {published[near[0]]}?" if near else f" ({otherwise})"
 
@@ -111,16 +124,17 @@ class Parser(argparse.ArgumentParser):
         for key, value in self._load_yaml(path).items():
             name = str(key).replace("-", "_")
             if name not in by_name:
-                near = difflib.get_close_matches(name, by_name, n=1)
-                self.error(
-                    f"{path}: unknown option {key!r}"
-                    + (f": did you mean {near[0]!r}?" if near else " (--help lists them)")
-                )
+                shown = [other for other, action in by_name.items() if action.help != argparse.SUPPRESS]
+                near = difflib.get_close_matches(name, shown, n=1)
+                hint = f": did you mean {near[0]!r}?" if near else " (--help lists them)"
+                self.error(f"{path}: unknown option {key!r}{hint}")
             action = by_name[name]
             if action.dest in values:
                 self.error(f"{path}: {key!r} is given twice")
             values[action.dest] = self._convert(action, name, value, f"{path}: {key}")
             action.required = False
+            if isinstance(action, _WithoutEffect):
+                action.check(self, f"{path}: {key}", values.pop(action.dest))
         return values
 
     def _options_by_name(self) -> dict[str, argparse.Action]:
@@ -153,26 +167,24 @@ class Parser(argparse.ArgumentParser):
         return content
 
     def _convert(self, action: argparse.Action, name: str, value: Any, where: str) -> Any:
-        if (
-            action.nargs == 0
-        ):  # a flag; by the option's name it says whether the flag is given, by its dest the value itself
-            if not isinstance(value, bool):
-                self.error(f"{where}: expected true or false, found {value!r}")
-            return (
-                value
-                if name == action.dest and isinstance(action.const, bool)
-                else action.const
-                if value
-                else action.default
-            )
-        if value is None and action.default is None:
+        if value is None and (action.default is None or isinstance(action, _WithoutEffect)):
             return None
+        if action.nargs == 0:
+            return self._convert_flag(action, name, value, where)
         several = action.nargs not in (None, "?")
         if isinstance(value, list) and not several and action.type in (None, str):
             return ",".join(str(self._scalar(action, item, where)) for item in value)
         if several:
             return [self._scalar(action, item, where) for item in (value if isinstance(value, list) else [value])]
         return self._scalar(action, value, where)
+
+    def _convert_flag(self, action: argparse.Action, name: str, value: Any, where: str) -> Any:
+        """By the option's name `value` says whether the flag is given, by the name of its value it is that value."""
+        if not isinstance(value, bool):
+            self.error(f"{where}: expected true or false, found {value!r}")
+        if name == action.dest and isinstance(action.const, bool):
+            return value
+        return action.const if value else action.default
 
     def _scalar(self, action: argparse.Action, value: Any, where: str) -> Any:
         if not isinstance(value, (str, int, float)) or (isinstance(value, bool) and action.type in (None, str)):
@@ -181,16 +193,47 @@ class Parser(argparse.ArgumentParser):
             )
         try:
             result = (action.type or str)(str(value))
-        except (argparse.ArgumentTypeError, TypeError, ValueError) as error:
-            reason = (
-                str(error)
-                if isinstance(error, argparse.ArgumentTypeError)
-                else (f"invalid {getattr(action.type, '__name__', 'value')} value: {str(value)!r}")
-            )
-            self.error(f"{where}: {reason}")
+        except argparse.ArgumentTypeError as error:
+            self.error(f"{where}: {error}")
+        except (TypeError, ValueError):
+            self.error(f"{where}: invalid {getattr(action.type, '__name__', 'value')} value: {str(value)!r}")
         if action.choices is not None and result not in action.choices:
             self.error(f"{where}: invalid choice: {result!r} (choose from {', '.join(map(repr, action.choices))})")
         return result
+
+
+class _WithoutEffect(argparse.Action):
+    """An option that help does not list; its value is checked and forgotten, or refused with the word `why`."""
+
+    def __init__(self, option_strings, dest, why: str = "", **arguments):
+        hidden = {"required": False, "default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+        super().__init__(option_strings, dest, **(arguments | hidden))
+        self.why = why
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        self.check(parser, option_string, self.nargs == 0 or values)
+
+    def check(self, parser: Parser, name: str, value: Any) -> None:
+        """Leave with a line where `value` is given and refused."""
+        if self.why and value:
+            parser.error(f"{name}: {self.why}")
+
+
+def add_rows(group: Any, *tables: Table, action: Callable | None = None) -> None:
+    """Add the options of `tables` to a parser or a group of it; an `action` takes the place of keeping the values."""
+    for names, kind, default, text, *rest in itertools.chain(*tables):
+        metavar, more = (*rest, None, None)[:2]
+        arguments: dict[str, Any] = {"required": True} if default is ... else {"default": default}
+        if kind is bool:
+            arguments |= (
+                {"nargs": 0, "const": True} if action else {"action": "store_false" if default else "store_true"}
+            )
+        elif isinstance(kind, tuple):
+            arguments |= {"choices": kind, "metavar": metavar}
+        else:
+            arguments |= {"type": kind, "metavar": metavar or getattr(kind, "metavar", None)}
+        arguments |= (more or {}) | ({"action": action} if action else {})
+        group.add_argument(*names.split(), help=text, **arguments)
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -219,7 +262,9 @@ class _Help(argparse.RawDescriptionHelpFormatter):
         if action.nargs == 0 or isinstance(action.default, bool):
             state = ("on" if action.default == action.const else "off") if action.nargs == 0 else "%(default)s"
             return f"{action.help} (default: {state})"
-        return f"{action.help} (default: {'none' if action.default in (None, '', []) else '%(default)s'})"
+        if action.default in (None, "", []):
+            return action.help if "default:" in action.help else f"{action.help} (default: none)"
+        return f"{action.help} (default: %(default)s)"
 
 
 # ------------------------------------------------------------ types
@@ -227,21 +272,13 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 def number(kind: type, low: float | None = None, high: float | None = None) -> Callable[[str], int | float]:
     """An option type: a finite `int` or `float` from `low` to `high`, both included."""
-    expected = " ".join(
-        filter(
-            None,
-            [
-                {int: "a whole number", float: "a number"}[kind],
-                f"from {low} to {high}"
-                if low is not None and high is not None
-                else f"of {low} or more"
-                if low is not None
-                else f"of {high} or less"
-                if high is not None
-                else "",
-            ],
-        )
-    )
+    if low is not None and high is not None:
+        bounds = f" from {low} to {high}"
+    elif low is not None:
+        bounds = f" of {low} or more"
+    else:
+        bounds = "" if high is None else f" of {high} or less"
+    expected = {int: "a whole number", float: "a number"}[kind] + bounds
 
     def convert(text: str) -> int | float:
         try:
@@ -252,6 +289,7 @@ def number(kind: type, low: float | None = None, high: float | None = None) -> C
             raise argparse.ArgumentTypeError(f"expected {expected}, found {text!r}")
         return value
 
+    convert.metavar = {int: "N", float: "X"}[kind]
     return convert
 
 
@@ -267,6 +305,23 @@ def device_name(text: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
         raise argparse.ArgumentTypeError(f"invalid device {text!r} (choose from 'auto', 'cpu', 'cuda', 'cuda:N')")
     return text
+
+
+# ------------------------------------------------------------ running
+
+SEED = "of every draw; the same seed on the same device gives the same numbers"
+RUN = (
+    ("--config", str, None, "file of options; the command line overrides it", "FILE.yaml"),
+    ("--device", device_name, "auto", "auto (CUDA if there is any), cpu, cuda or cuda:N"),
+    ("--amp", bool, False, "compute in bfloat16 where it is safe"),
+    ("--threads", number(int, 0), 0,
+     "CPU threads of each process; 0: the cores shared out among the processes of this machine"),
+)  # fmt: skip
+TRAINING_RUN = (
+    ("--compile", bool, False, "compile the training step (torch.compile)"),
+    ("--no_cuda_graphs", bool, False, "on CUDA, run the training step kernel by kernel"),
+    ("--log_every", number(int, 1), 50, "steps between looks at the losses: finite? TensorBoard", "STEPS"),
+)  # fmt: skip
 
 
 # ------------------------------------------------------------ writing

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 def start(args: Any) -> "Run":
     """Set up device, seeds, threads and processes as the options of `Parser.add_run_options` say."""
+    seed = getattr(args, "seed", 0)  # a script that draws nothing has no seed, one that does not train no training step
     rank, local_rank, world_size = world()
     device = _device(args.device, local_rank if world_size > 1 else None)
     _deterministic(device)
@@ -52,21 +53,21 @@ def start(args: Any) -> "Run":
     memory.keep_freed_memory()
     if world_size > 1:
         _join(device)
-    random.seed(args.seed + rank)
-    np.random.seed((args.seed + rank) % 2**32)
-    torch.manual_seed(args.seed + rank)
-    generator = torch.Generator(device).manual_seed(derived_seed(args.seed, "draws"))
+    random.seed(seed + rank)
+    np.random.seed((seed + rank) % 2**32)
+    torch.manual_seed(seed + rank)
+    generator = torch.Generator(device).manual_seed(derived_seed(seed, "draws"))
     handler = signal.getsignal(signal.SIGTERM)
     return Run(
         device=device,
         generator=generator,
-        seed=args.seed,
+        seed=seed,
         rank=rank,
         world_size=world_size,
         amp=args.amp,
-        compile=args.compile,
-        cuda_graphs=not args.no_cuda_graphs,
-        log_every=args.log_every,
+        compile=getattr(args, "compile", False),
+        cuda_graphs=not getattr(args, "no_cuda_graphs", False),
+        log_every=getattr(args, "log_every", 50),
         signals=handler if isinstance(handler, Signals) else Signals(),
     )
 

@@ -9,6 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,6 +17,8 @@ import torch
 import torch.distributed as dist
 
 from common.errors import InputError
+
+RESUME = ("-r", "--resume")  # its file is the next word, or there is none
 
 
 class Interrupted(BaseException):
@@ -131,12 +134,10 @@ def resume_command(path: str | Path) -> str:
     Of a torchrun of several machines it is the first one's: the others differ in --node_rank. Under other launchers
     (srun, mpirun) it is the command to launch.
     """
-    words, kept = iter(sys.argv), []
-    for word in words:
-        if word in ("-r", "--resume"):
-            next(words, None)
-        elif not word.startswith("--resume="):
-            kept.append(word)
+    kept = [
+        word for before, word in pairwise(("", *sys.argv))
+        if word not in RESUME and not word.startswith("--resume=") and (before not in RESUME or word.startswith("-"))
+    ]  # fmt: skip
     return shlex.join([*_launcher(), *kept, "--resume", str(path)])
 
 

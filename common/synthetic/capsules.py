@@ -74,7 +74,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Layer:
-    """What the capsules leave on a picture: arrays of the box (h, w) that holds them all."""
+    """The capsules as drawn on a picture: arrays of the box (h, w) that holds them all."""
 
     colour: Array  # (h, w, 3) float32, 0..255, times the cover
     cover: Array  # (h, w) float32, 0..1

@@ -1,4 +1,4 @@
-"""What stands around a synthetic person: rooms full of things behind, and things in the way (NumPy and Pillow)."""
+"""Clutter around a synthetic person: rooms full of things behind, and things in the way (NumPy and Pillow)."""
 
 import colorsys
 

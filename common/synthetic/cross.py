@@ -95,7 +95,7 @@ def ensure_cross(data_dir: str | Path, seed: int | None = None) -> Path:
 
 
 def cross_bodies() -> dict[str, Body]:
-    """Build -> body. Angles of the trunk are drawn as for the other bodies (`synthetic.bodies`)."""
+    """Build -> body. Angles of the trunk are drawn as for the other bodies (`dataset.bodies`)."""
     known = bodies()
     lengths = np.array([list(vars(known[subject]).values())[:9] for subject in TRAIN_SUBJECTS])
     shortest, longest = lengths.min(0), lengths.max(0)

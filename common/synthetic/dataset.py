@@ -99,7 +99,7 @@ JITTER = np.array((3, 3, 4, 5, 3, 4, 5, 3, 2.5, 2.5, 3, 3.5, 5, 6, 3.5, 5, 6), n
 
 
 def detect(keypoints: Array, rng: np.random.Generator) -> Array:
-    """What a detector might make of keypoints (T, 17, 2) in pixels: jitter and drift, outliers, sides swapped.
+    """Keypoints (T, 17, 2), pixels, with the errors of a detector: jitter and drift, outliers, sides swapped.
 
     Errors last for a while, as they do in video: drift and the misses come and go within about half a second.
     """
@@ -209,7 +209,7 @@ def make_once(
 
 
 def _stamp(path: Path) -> str | None:
-    """What made the file: None where there is no such file, or it is none of ours."""
+    """The stamp of the file's making: None where there is no such file, or it is none of ours."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return str(arrays["stamp"])

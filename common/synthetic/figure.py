@@ -154,7 +154,7 @@ def _across(vectors: Array, axis: Array) -> Array:
 class Look:
     """How a person looks, by material (M of them, in the order of `MATERIALS`); float32."""
 
-    colours: Array  # (M, 2, 3), 0..1, see `render.Capsules`
+    colours: Array  # (M, 2, 3), 0..1, see `capsules.Capsules`
     split: Array  # (M,)
     stripes: Array  # (M,)
     girth: Array  # (M,), times the radii

@@ -9,7 +9,6 @@ import logging
 import os
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from common.camera import h36m_cameras
 from common.datasets.h36m_layout import load_pose_set
 from common.errors import InputError
 from common.files.atomic import atomic_path
@@ -45,7 +43,7 @@ class SyntheticImages(Dataset):
     """N pictures of one person each; `people()` makes them a set to train on.
 
     Args:
-        poses: 17 Human3.6M joints, camera frame, metres; cameras are those of Human3.6M.
+        poses: 17 Human3.6M joints, with cameras.
         window: side in pixels of the crop window, best the network's input; a picture is half as large again.
         seed: of clothes, rooms, light and obstacles.
         looks: "subject", a subject keeps one look (Human3.6M); "sequence", every take has another one (MPII).
@@ -61,8 +59,7 @@ class SyntheticImages(Dataset):
         self.sequence, self.frame = poses.sequence.numpy(), poses.frame.numpy()
         self.names = [f"{s.subject}/{s.action}" for s in poses.sequences]
         self.views = [s.view for s in poses.sequences]
-        cameras = [h36m_cameras()[s.subject][s.view] for s in poses.sequences]
-        self.intrinsics = np.stack([camera.intrinsics("pixels").numpy() for camera in cameras])
+        self.intrinsics = poses.intrinsics().numpy()
         people = [s.subject if looks == "subject" else f"{s.subject}/{s.action}" for s in poses.sequences]
         self.looks = [_look(seed, name) for name in people]
         self.rooms = _rooms(seed, "/".join(dict.fromkeys(s.subject for s in poses.sequences)), self.side)
@@ -87,7 +84,7 @@ class SyntheticImages(Dataset):
         return Image.fromarray(self._layer(index).over(self._room(index)))
 
     def people(self, name: str = "synthetic", with_3d: bool = True) -> People:
-        """The set for `image_data.Crops`: as Human3.6M's, or in 2D only as MPII's (the crops are turned too)."""
+        """The set for `Crops`: as Human3.6M's, or in 2D only as MPII's (the crops are turned too)."""
         joints = self.joints[:, H36M_TO_MPII]
         root = self.poses[:, :1]
         return People(
@@ -212,9 +209,9 @@ def load_synthetic_images(
                 f"{dataset}: nobody of {len(poses):,} people faces the camera within {facing:g} degrees; the nearest "
                 f"is turned {angles.min():.0f} degrees away: ask for more"
             )
-        poses = _take(poses, torch.from_numpy(np.flatnonzero(angles <= facing)))
+        poses = poses.take(torch.from_numpy(np.flatnonzero(angles <= facing)))
     if limit is not None and limit < len(poses):
-        poses = _take(poses, torch.linspace(0, len(poses) - 1, limit).round().long())
+        poses = poses.take(torch.linspace(0, len(poses) - 1, limit).round().long())
     return SyntheticImages(poses, window, seed, looks)
 
 
@@ -223,12 +220,6 @@ def turned_away(poses: np.ndarray) -> np.ndarray:
     chest = directions(poses)[:, DIRECTIONS.index("chest front")]
     hip = poses[:, 0] / np.linalg.norm(poses[:, 0], axis=-1, keepdims=True)
     return np.degrees(np.arccos((-chest * hip).sum(-1).clip(-1, 1)))
-
-
-def _take(poses: PoseSet, rows: Tensor) -> PoseSet:
-    """Some items of a set; `Sequence.start` and `length` are those of the whole set."""
-    names = ("keypoints", "poses", "sequence", "frame")
-    return replace(poses, **{name: getattr(poses, name)[rows] for name in names})
 
 
 def _allocate(path: Path) -> None:

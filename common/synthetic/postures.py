@@ -1,4 +1,4 @@
-"""What the synthetic people do, as data: postures of the legs, the trunk and the arms, scenes, and Human3.6M's actions.
+"""Behaviour of the synthetic people as data: postures of legs, trunk and arms, scenes, and Human3.6M's actions.
 
 A scene names the postures that it draws from; a posture is a row of ranges. Ranges are in degrees, or in metres for a
 person whose hip stands 1 m high.

@@ -29,12 +29,12 @@ class Finder(NamedTuple):
 
     predict: Callable[[Tensor], Any]  # images (B, H, W, 3) uint8 -> {"hm": ..., "depth": ... if it has them}
     size: heatmap.Size  # of its input
-    refine: str  # of `heatmap_decode.REFINEMENTS`
+    refine: str  # of `common.images.decode.REFINEMENTS`
     device: torch.device
 
 
 class Found(NamedTuple):
-    """What is in B windows, NumPy."""
+    """The people in B windows, NumPy."""
 
     points: np.ndarray  # (B, J, 2), image pixels
     peak: np.ndarray  # (B, J), of the heat maps: about 1 where the network is sure
@@ -56,7 +56,7 @@ def find(finder: Finder, images: Sequence[Image.Image], windows: np.ndarray) -> 
     return Found(pixels, peak.float().cpu().numpy(), poses)
 
 
-def box(text: str) -> Box:
+def parse_box(text: str) -> Box:
     """An option's type: 640,200,300,700 is X,Y,WIDTH,HEIGHT in pixels."""
     parts = text.replace(" ", "").split(",")
     if len(parts) != 4 or not all(re.fullmatch(r"-?\d{1,6}", part) for part in parts):
@@ -76,7 +76,7 @@ def whole_picture(size: tuple[int, int], finder: Finder, box: Box | None = None)
     return np.array((x + width / 2, y + height / 2, heatmap.fit_aspect(side, side, _aspect(finder))[0]))
 
 
-def follow(
+def find_in_video(
     finder: Finder, images: Sequence[Image.Image], threshold: float, box: Box | None = None,
     progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
 ) -> RawKeypoints:  # fmt: skip

@@ -10,17 +10,21 @@ from typing import NamedTuple
 import numpy as np
 
 from common.errors import InputError
+from common.run.options import number
 from common.skeleton import H36M_17
 from common.video.layouts import joint_names
 
 log = logging.getLogger(__name__)
 
 MAX_GAP = 25  # frames: a joint or a person may be away for so long
-FOUND, INTERPOLATED, GUESSED = (
-    0,
-    1,
-    2,
-)  # how a joint came about: seen, from frames before and after, from its neighbours
+FOLLOWING = (
+    ("--person", number(int, 1), 1, "whom to follow; 1: the largest"),
+    ("--max-gap", number(int, 0), MAX_GAP,
+     "longest gap of a joint that is filled in from other frames; longer ones from its neighbours in the body",
+     "FRAMES"),
+    ("--smooth", number(float, 0), 0.0, "sigma of a mean over time; 0: none", "FRAMES"),
+)  # fmt: skip
+FOUND, INTERPOLATED, GUESSED = 0, 1, 2  # a joint: seen, from frames before and after, from its neighbours
 # How far a person may be from where it was, as a share of its size: at once, for each frame of a gap, and at most.
 _REACH, _REACH_PER_FRAME, _MOST_REACH = 0.5, 0.05, 1.0
 _NEEDED = ("right hip", "left hip", "right shoulder", "left shoulder")
@@ -39,7 +43,7 @@ class Person(NamedTuple):
 
     @property
     def share(self) -> float:
-        """What people are ordered by: the size, summed over the frames."""
+        """The order of people: the size, summed over the frames."""
         return self.size * len(self.rows)
 
 

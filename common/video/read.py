@@ -23,13 +23,13 @@ FPS = 25.0  # frames per second, where neither the file nor the user says
 
 
 class KeypointFile(NamedTuple):
-    """What was read: one person in T frames."""
+    """One person in T frames, as read from a file."""
 
     points: np.ndarray  # (T, 17, 2) float32, pixels, Human3.6M order
     confidence: np.ndarray  # (T, 17) float32; 0 where the joint was filled in
     layout_found: str  # one of LAYOUT_NAMES
     frames: tuple[str, ...]  # T names: of the images, of the files, or numbers
-    status: np.ndarray  # (T, 17) uint8: `video_keypoints.FOUND`, INTERPOLATED or GUESSED
+    status: np.ndarray  # (T, 17) uint8: `follow.FOUND`, INTERPOLATED or GUESSED
     made_of: tuple[str, ...]  # of each joint, where the layout does not have it: "midpoint of left hip, right hip"
     seen: np.ndarray  # (T, J, 3) float64: x, y, confidence of the file's own joints, NaN where the person is away
     rows: range  # the T frames among those of the file
@@ -54,7 +54,7 @@ def read_keypoints(
 
     Of several people the largest is taken, or that of number `person`, and followed from frame to frame by its place. A
     joint is missing where its confidence is below `threshold` or it stands at (0, 0). It is filled in from the frames
-    before and after, or from its neighbours in the body (`video_keypoints.fill`); a warning names it.
+    before and after, or from its neighbours in the body (`follow.fill`); a warning names it.
 
     Args:
         path: `.json`, `.npz`, `.npy`, or a folder of files of one frame each; with `raw` only a name for messages.

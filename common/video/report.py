@@ -1,4 +1,4 @@
-"""What is known of 2D keypoints before they are lifted: where each joint comes from, and whether they look like poses.
+"""Reports on 2D keypoints before they are lifted: where each joint comes from, and whether they look like poses.
 
 A lifter knows the poses that it was trained on. Joints in another order, sides exchanged, a picture turned over or a
 wrong size of it give poses that no training set has: `warnings` compares with statistics of the synthetic training set
@@ -117,7 +117,7 @@ def reference() -> dict[str, Any]:
 
 
 def warnings(found: KeypointFile, size: tuple[int, int] | None, sees: str) -> list[str]:
-    """What makes these keypoints unlike the training set's, a line each.
+    """The ways in which these keypoints are unlike the training set's, a line each.
 
     size: of the picture, pixels. sees: what the lifter sees besides the pose: "place", where in the picture a person is
     and how large (PoseAug's lifters), "size" within the video (ITES), or "pose", nothing else.

@@ -51,7 +51,7 @@ def to_world(poses: np.ndarray, pitch: float) -> np.ndarray:
 
 
 def human_scale(poses: np.ndarray) -> float:
-    """What poses of unknown unit are multiplied by to have, in sum and on average, the bones of Human3.6M's people."""
+    """The factor that gives poses of unknown unit, in sum and on average, the bones of Human3.6M's people."""
     points = convert(poses.astype(float), H36M_17, H36M_16)
     parents, children = zip(*H36M_16.bones, strict=True)
     total = np.linalg.norm(points[:, list(children)] - points[:, list(parents)], axis=-1).sum(-1).mean()

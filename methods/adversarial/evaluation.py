@@ -14,7 +14,6 @@ from common import metrics
 from common.datasets.h36m_layout import load_pose_set
 from common.datasets.poses_2d import names_with_3d
 from common.draw import tables
-from common.errors import InputError
 from common.pose_set import PoseSet
 from common.run import checkpoint
 from common.run.run import Run
@@ -90,12 +89,11 @@ def score(predict: Predict, test: PoseSet, run: Run) -> dict[str, Tensor]:
     """Errors of every pose, (N,) each, on the CPU: millimetres, PCK and AUC in percent; then those with the better
     mirror, "... mirror".
     """
-    if test.poses is None:
-        raise InputError("these files hold no 3D poses to compare with")
+    targets = test.targets()
     table = torch.zeros(len(test), 2, len(NAMES), device=run.device)
     for rows in run.shard(torch.arange(len(test), device=run.device)).split(CHUNK):
-        keypoints, target = test.keypoints[rows.to(test.device)].to(run.device), test.poses[rows.to(test.device)]
-        target = (target - target[:, :1]).to(run.device)
+        keypoints, target = test.keypoints[rows], targets[rows]
+        target = target - target[:, :1]
         with run.autocast():
             found = predict(keypoints)
         first, second = (errors(pose.float(), keypoints, target) for pose in found)

@@ -2,30 +2,81 @@
 
 from pathlib import Path
 
+from common.draw import page
 from common.h36m import TEST_LIST, TRAIN_LIST
 from common.run.options import Parser, number
+from models.adversarial import losses
 
 METHODS = ("chen", "kudo")
+DATA = (
+    ("-d --dataset", str, "mpii",
+     "2D poses to train on, joined: mpii, 3dhp, synthetic, and any NAME of data_2d_NAME_KEYPOINTS.npz", "LIST"),
+    ("--test_dataset", str, "", "set with 3D poses to score on; default: the last such of --dataset", "NAME"),
+    ("-k --keypoints", str, "gt", "2D input of Human3.6M-layout sets", "NAME"),
+    ("--use_sh_detection", bool, False, "as --keypoints sh_detect"),
+    ("--data-dir", Path, "data", "where the files lie", "DIR"),
+    ("-str --subjects-train", str, TRAIN_LIST, "training subjects", "LIST"),
+    ("-ste --subjects-test", str, TEST_LIST, "test subjects", "LIST"),
+    ("-a --actions", str, "*", "actions by name or beginning, * for all", "LIST"),
+    ("--downsample", number(int, 1), 1, "use every n-th frame"),
+)  # fmt: skip
+METHOD = (
+    ("--method", METHODS, "chen", "see the head of this page"),
+    ("--mode", ("unsupervised", "supervised"), "unsupervised", "supervised: 3D"),
+    ("--weight_2d", number(float, 0), losses.CHEN_WEIGHT_2D, "chen: L_2D"),
+    ("--weight_3d", number(float, 0), losses.CHEN_WEIGHT_3D, "chen: L_3D"),
+    ("--weight_temporal", number(float, 0), 1.0,
+     "chen: discriminator of frame differences, where the data has sequences; 0: none"),
+    ("--use_heuristic_loss", bool, False, "faces look forward (Kudo)"),
+    ("--heuristic_loss_weight", number(float, 0), 1.0, "its weight"),
+    ("--dropout", number(float, 0, 1), 0.5, "chen: rate in every network"),
+    ("--no_dis_bn", bool, False, "chen: discriminators without batch norm"),
+    ("--use_bn", bool, False, "kudo: batch norm"),
+    ("--activate_func", ("leaky_relu", "relu"), "leaky_relu", "kudo"),
+)  # fmt: skip
+TRAINING = (
+    ("-e --epochs --max_epochs", number(int, 1), 100, "number of epochs"),
+    ("-b --batch_size", number(int, 4), 256, "of all processes together"),
+    ("--gen_lr", number(float, 0), 0.001, "of the lifter's Adam"),
+    ("--dis_lr", number(float, 0), 0.001, "of the discriminator's Adam"),
+    ("--gen_eps", number(float, 0), 1e-8, "eps of the lifter's Adam"),
+    ("--dis_eps", number(float, 0), 1e-8, "eps of the discriminator's Adam"),
+    ("--beta1", number(float, 0, 1), 0.9, "of both Adams (Kudo: 0.5)"),
+    ("--weight_decay", number(float, 0), 0.0, "of both Adams (Kudo: 1e-5)"),
+    ("--gan_accuracy_cap", number(float, 0.5, 1), 0.9,
+     "above it the discriminator waits, below 1 minus it the lifter"),
+)  # fmt: skip
+RUN_FOLDER = (
+    ("-c --checkpoint", Path, "checkpoint/gan", "the run", "DIR"),
+    ("-r --resume", str, "", "last.ckpt of the run, or its folder", "FILE"),
+)  # fmt: skip
+TESTING = (
+    ("-c --ckpt", Path, ..., "trained lifter", "FILE"),
+    ("--allow_inversion", bool, False, "print the published error of the better of pose and depth mirror"),
+    ("--output", Path, None, "default: a folder beside the file", "DIR"),
+    ("--vis", bool, False, "write a GIF of the first test sequence"),
+    ("--vis-frames", number(int, 1), 100, "its length, in pictures", "N"),
+    page.VIS_HTML,
+)  # fmt: skip
+WITHOUT_EFFECT = (("--gpus", str, "", "--device chooses, and torchrun starts several"),)
 
 
-def parser(description: str) -> Parser:
-    """The options that both scripts have."""
+def training_parser(description: str) -> Parser:
+    """Options of `train_gan.py`: the published ones of both methods, and ours."""
     parser = Parser(description)
-    data = parser.add_argument_group("Data")
-    data.add_argument(
-        "-d", "--dataset", default="mpii", metavar="LIST",
-        help="2D poses to train on, joined: mpii, 3dhp, synthetic, and any NAME of data_2d_NAME_KEYPOINTS.npz",
-    )  # fmt: skip
-    data.add_argument(
-        "--test_dataset", default="", metavar="NAME",
-        help="set with 3D poses to score on; default: the last such of --dataset",
-    )  # fmt: skip
-    data.add_argument("-k", "--keypoints", default="gt", metavar="NAME", help="2D input of Human3.6M-layout sets")
-    data.add_argument("--use_sh_detection", action="store_true", help="as --keypoints sh_detect")
-    data.add_argument("--data-dir", type=Path, default=Path("data"), metavar="DIR", help="where the files lie")
-    data.add_argument("-str", "--subjects-train", default=TRAIN_LIST, metavar="LIST", help="training subjects")
-    data.add_argument("-ste", "--subjects-test", default=TEST_LIST, metavar="LIST", help="test subjects")
-    data.add_argument("-a", "--actions", default="*", metavar="LIST", help="actions by name or beginning, * for all")
-    data.add_argument("--downsample", type=number(int, 1), default=1, help="use every n-th frame")
-    parser.add_run_options("--seed")
+    parser.add_table("Data", DATA)
+    parser.add_run_options()
+    parser.add_table("Method", METHOD)
+    parser.add_table("Training", TRAINING)
+    parser.add_table("Files", RUN_FOLDER)
+    parser.accept(WITHOUT_EFFECT)
+    return parser
+
+
+def testing_parser(description: str) -> Parser:
+    """Options of `test_gan.py`."""
+    parser = Parser(description)
+    parser.add_table("Data", DATA)
+    parser.add_run_options(training=False, draws=False)
+    parser.add_table("Testing", TESTING)
     return parser

@@ -2,7 +2,7 @@
 
 The released files (`network_best_val_t1.pth`, `network_last_val.pth`) are bare state dicts. They hold modules that the
 network of the file never uses; those entries are known by name and left out, and no other is. Ours hold `network`,
-`sizes`, `state_dict` and what a resume needs. Nothing in a file is run.
+`sizes`, `stage` ("synthesis" or "pose"), `state_dict` and what a resume needs. Nothing in a file is run.
 """
 
 import logging
@@ -13,14 +13,21 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+import models
 from common.errors import InputError
 from common.images import imagenet
 from common.run import checkpoint
 from common.run.run import Run
+from common.run.state import Progress, State
 
 log = logging.getLogger(__name__)
 
 NETWORK = "encoder_decoder"  # the name in our files
+STAGES = {"synthesis": "train_encoder_decoder.py", "pose": "train_encoder_decoder_pose.py"}
+FREE = (  # options that a resumed run may change, besides those of every script
+    "encoder_weights", "num_training_iterations", "plot_every", "preload_gb", "print_every",
+    "synthetic_dir",
+)  # fmt: skip
 
 # Modules in the released state dicts that no output depends on.
 _HIDDEN = ("fc_1_stage0.", "fc_2_stage0.")
@@ -74,6 +81,27 @@ def load(path: str | Path) -> SavedEncoderDecoder:
     return SavedEncoderDecoder("published", sizes, used, {})
 
 
+def load_network(path: str | Path, args: Any, **changed: Any) -> tuple[nn.Module, SavedEncoderDecoder]:
+    """The network of a file, with its weights, and what the file holds. changed: sizes to be other than the file's.
+
+    Fills in `--input_dimension`, which is the file's.
+
+    Raises:
+        InputError: as `load`; or `--input_dimension` is given, and is another one.
+    """
+    found = load(path)
+    found = found._replace(sizes=found.sizes | changed)
+    resolution = found.sizes["resolution"]
+    if args.input_dimension not in (None, resolution):
+        raise InputError(
+            f"{path} is for images of {resolution} pixels, --input_dimension is {args.input_dimension}; leave that out"
+        )
+    args.input_dimension = resolution
+    model = models.create("encoder_decoder", **found.sizes)
+    checkpoint.load_weights(model, found.state, path)
+    return model, found
+
+
 def _own(file: dict[str, Any], path: str | Path) -> SavedEncoderDecoder:
     sizes, state = file.get("sizes"), file.get("state_dict")
     if file["network"] != NETWORK or not isinstance(sizes, Mapping) or not isinstance(state, Mapping):
@@ -121,6 +149,48 @@ def published_sizes(state: Mapping[str, Tensor]) -> dict[str, Any]:
         "pose_width": shape(head[0])[0],
         "pose_layers": len(head) - 1,
     }
+
+
+# ------------------------------------------------------------ a run's state
+
+
+def run_state(
+    args: Any, run: Run, stage: str, model: nn.Module, optimizer: torch.optim.Optimizer, sizes: dict[str, Any]
+) -> State:
+    """What a run of a stage saves as last.pth, with the network's sizes. stage: of `STAGES`."""
+    parts = {"state_dict": model, "optimizer": optimizer}
+    fixed = {"network": NETWORK, "sizes": sizes, "stage": stage}
+    return State(run, args, parts, args.checkpoint / "last.pth", fixed, FREE)
+
+
+def resume(state: State, steps: int, total: int) -> Progress:
+    """Put a run back where its last.pth was saved. steps: of an epoch; total: of the whole run.
+
+    Raises:
+        InputError: as `State.resume`; a file of another stage; a run that has finished.
+    """
+
+    def check_stage(saved: dict[str, Any], path: Path) -> None:
+        if saved.get("stage") != state.fixed["stage"]:
+            script = STAGES[state.fixed["stage"]]
+            raise InputError(f"{path} is no state to resume from: give the last.pth of a run of {script}")
+
+    progress = state.resume(check=check_stage)
+    done = progress.epoch * steps + progress.step
+    if done >= total:
+        raise InputError(
+            f"{state.args.resume} has finished {done} steps; to go on, ask for more --epochs and "
+            "--num_training_iterations"
+        )
+    return progress
+
+
+def saved_option(path: str | Path, name: str) -> Any:
+    """An option of the run that a last.pth, or its folder, is of."""
+    options = checkpoint.saved_options(checkpoint.load(checkpoint.state_file(path, "last.pth")))
+    if name not in options:
+        raise InputError(f"{path} is no state to resume from: its options are missing or damaged")
+    return options[name]
 
 
 # ------------------------------------------------------------ ImageNet

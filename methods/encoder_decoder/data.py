@@ -1,10 +1,9 @@
-"""What the encoder-decoder's scripts share: options, the multi-view folders they read, checkpoints of a run.
+"""Multi-view folders of the encoder-decoder: the views to train on, and those to score on.
 
-Rhodin, Salzmann, Fua, "Unsupervised geometry-aware representation for 3D human pose estimation" (ECCV 2018). Options
-have the names and defaults of its configuration; where no folder is given, a small synthetic one is made once.
+Rhodin, Salzmann, Fua, "Unsupervised geometry-aware representation for 3D human pose estimation" (ECCV 2018). Where no
+folder is given, a small synthetic one is made once.
 """
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,29 +12,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from common.errors import InputError
 from common.h36m import SUBJECTS, TEST_SUBJECTS
 from common.multiview.batches import Groups, view_groups
-from common.multiview.labels import IMAGES, LABELS_FILE, Labels, MultiviewImages, normalise, read_labels
+from common.multiview.labels import IMAGES, LABELS_FILE, Labels, MultiviewImages, read_labels
 from common.multiview.write import VERSION, read_motion, write_multiview
-from common.run import checkpoint
 from common.run.run import Run
 from common.synthetic.dataset import ensure
-from methods.encoder_decoder.checkpoint import NETWORK
 from methods.encoder_decoder.options import SYNTHETIC_TRAIN, numbers
 
 log = logging.getLogger(__name__)
 
 HELD_OUT = tuple(int(subject.removeprefix("S")) for subject in TEST_SUBJECTS)
-FREE = (  # options that a resumed run may change, besides those of every script
-    "encoder_weights", "num_training_iterations", "plot_every", "preload_gb", "print_every",
-    "synthetic_dir",
-)  # fmt: skip
-
-
-# ------------------------------------------------------------ data
 
 
 @dataclass(frozen=True)
@@ -159,68 +149,3 @@ def _fixed_root(labels: Labels) -> Labels:
         return labels
     keep = torch.arange(labels.pose.shape[1]) >= 3
     return replace(labels, mean=labels.mean * keep, std=labels.std * keep)
-
-
-# ------------------------------------------------------------ a run's state
-
-
-def training_state(
-    args: Any, run: Run, stage: str, model: nn.Module, optimizer: torch.optim.Optimizer, sizes: dict[str, Any], **more
-) -> dict[str, Any]:
-    """A checkpoint: the network with its sizes, and what an exact resume needs. stage: "synthesis" or "pose"."""
-    return {
-        "network": NETWORK, "sizes": sizes, "stage": stage, "state_dict": model.state_dict(),
-        "optimizer": optimizer.state_dict(), "rng": run.rng_state(), "options": checkpoint.options_json(args), **more,
-    }  # fmt: skip
-
-
-def saved_option(path: str | Path, name: str) -> Any:
-    """An option of the run that a last.pth, or its folder, is of."""
-    options = checkpoint.load(checkpoint.state_file(path, "last.pth")).get("options")
-    try:
-        return json.loads(options)[name]
-    except (TypeError, ValueError, KeyError):
-        raise InputError(f"{path} is no state to resume from: its options are missing or damaged") from None
-
-
-def resume(args: Any, run: Run, stage: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Put a run back where its last.pth was saved."""
-    path = checkpoint.state_file(args.resume, "last.pth")
-    saved = checkpoint.load(path, run.device)
-    if not {"rng", "optimizer", "state_dict", "options"} <= saved.keys() or saved.get("stage") != stage:
-        script = "train_encoder_decoder.py" if stage == "synthesis" else "train_encoder_decoder_pose.py"
-        raise InputError(f"{path} is no state to resume from: give the last.pth of a run of {script}")
-    checkpoint.check_options(saved["options"], args, (*checkpoint.FREE_OPTIONS, *FREE))
-    checkpoint.load_weights(model, saved["state_dict"], path)
-    checkpoint.load_optimizer(optimizer, saved["optimizer"], path)
-    run.set_rng_state(saved["rng"])
-    run.last_checkpoint = path
-    return saved
-
-
-def check_unfinished(path: str, saved: dict[str, Any], steps: int, total: int) -> None:
-    """Refuse to resume what is finished. steps: of an epoch; total: of the whole run."""
-    done = saved["epoch"] * steps + saved["step"]
-    if done >= total:
-        raise InputError(
-            f"{path} has finished {done} steps; to go on, ask for more --epochs and --num_training_iterations"
-        )
-
-
-class Feed:
-    """One batch's images, normalised, at a fixed place in memory, where a captured training step finds every batch.
-
-    images, backgrounds: (B, 3, S, S) float32, in memory channels last.
-    """
-
-    def __init__(self, count: int, views: Views, device: torch.device):
-        size = views.images.resolution
-        self.images, self.backgrounds = (
-            torch.zeros(count, size, size, 3, device=device).movedim(-1, 1) for _ in range(2)
-        )
-
-    def put(self, images: Tensor, backgrounds: Tensor | None) -> None:
-        """images, backgrounds: (B, S, S, 3) uint8."""
-        self.images.copy_(normalise(images))
-        if backgrounds is not None:
-            self.backgrounds.copy_(normalise(backgrounds))

@@ -3,102 +3,142 @@
 from pathlib import Path
 from typing import Any
 
+from common.draw import page
 from common.errors import InputError
 from common.h36m import TRAIN_SUBJECTS
-from common.run.options import Parser, bool_string, number
+from common.run.options import Parser, Table, bool_string, number
 
 SYNTHETIC_TRAIN = ",".join(subject.removeprefix("S") for subject in TRAIN_SUBJECTS)
 
 
-def add_data_options(parser: Parser, cameras: int = 2, subject_batches: bool = True) -> None:
-    """Where the images are and how batches are made of them. cameras, subject_batches: the stage's published ones."""
-    data = parser.add_argument_group("Data")
-    data.add_argument(
-        "-d", "--data_dir", "--train_folder", dest="data_dir", type=Path, default=None, metavar="DIR",
-        help="multi-view folder with labels.h5; without one a synthetic folder is made, once",
-    )  # fmt: skip
-    data.add_argument("--test_folder", type=Path, default=None, metavar="DIR", help="to score on, if it is another one")
-    data.add_argument(
-        "--input_dimension", "--inputDimension", dest="input_dimension", type=number(int, 4), default=128,
-        help="side of the images, pixels",
-    )  # fmt: skip
-    data.add_argument(
-        "--actor_subset", metavar="LIST",
-        help="subjects to train on, numbers, or all but those to score on (published: 1; the synthetic folder: "
-        f"{SYNTHETIC_TRAIN})",
-    )  # fmt: skip
-    data.add_argument("--test_subjects", metavar="LIST", help="subjects to score on (9,11 as far as they are there)")
-    data.add_argument("--active_cameras", default="all", metavar="LIST", help="cameras to use, numbers or all")
-    data.add_argument(
-        "--every_nth_frame", type=number(int, 1), metavar="N",
-        help="take every n-th frame (published: 100; the synthetic folder, spread out already: 1)",
-    )  # fmt: skip
-    data.add_argument(
-        "--use_cam_batches", "--useCamBatches", dest="use_cam_batches", type=number(int, cameras), default=cameras,
-        help="views of a frame that go together" + ("" if cameras else "; 0: all"),
-    )  # fmt: skip
-    data.add_argument(
-        "--use_subject_batches", "--useSubjectBatches", dest="use_subject_batches", type=bool_string,
-        default=subject_batches, metavar="BOOL", help="with each frame another one of the same sequence",
-    )  # fmt: skip
-    data.add_argument("-b", "--batch_size", type=number(int, 2), default=32, help="images, of all processes together")
-    data.add_argument("--batch_size_test", type=number(int, 1), default=8, help="images scored at once")
-    data.add_argument("--num_workers", type=number(int, 0), default=4, help="processes that read images")
-    data.add_argument(
-        "--preload_gb", type=number(float, 0), default=4.0, metavar="GB",
-        help="keep the images in the device's memory where they take no more than this; 0: always read the files",
-    )  # fmt: skip
-    data.add_argument("--synthetic_dir", type=Path, default=Path("data"), metavar="DIR", help="of the synthetic folder")
-    data.add_argument(
-        "--synthetic_frames", type=number(int, 4), default=200, help="its frames of each subject, in four cameras each"
-    )
+FOLDER = (
+    ("-d --data-dir --train_folder", Path, None,
+     "multi-view folder with labels.h5; without one a synthetic folder is made, once", "DIR"),
+    ("--test_folder", Path, None, "to score on, if it is another one", "DIR"),
+    ("--input_dimension --inputDimension", number(int, 4), 128, "side of the images, pixels"),
+    ("--actor_subset", str, None,
+     "subjects to train on, numbers, or all but those to score on (published: 1; the synthetic folder: "
+     f"{SYNTHETIC_TRAIN})", "LIST"),
+    ("--test_subjects", str, None, "subjects to score on (9,11 as far as they are there)", "LIST"),
+    ("--active_cameras", str, "all", "cameras to use, numbers or all", "LIST"),
+    ("--every_nth_frame", number(int, 1), None,
+     "take every n-th frame (published: 100; the synthetic folder, spread out already: 1)", "N"),
+    ("--preload_gb", number(float, 0), 4.0,
+     "keep the images in the device's memory where they take no more than this; 0: always read the files", "GB"),
+    ("--synthetic_dir", Path, "data", "of the synthetic folder", "DIR"),
+    ("--synthetic_frames", number(int, 4), 200, "its frames of each subject, in four cameras each"),
+)  # fmt: skip
+SCORED = (("--batch_size_test", number(int, 1), 8, "images scored at once"),)
+WORKERS = (("--num_workers", number(int, 0), 4, "processes that read images"),)
+
+NETWORK = (
+    ("--encoder_type --encoderType", ("resnet", "unet"), "resnet", "ResNet-50, or a UNet", None, {"type": str.lower}),
+    ("--feature_scale", number(int, 1), 2, "divides the numbers of channels"),
+    ("--num_encoding_layers", number(int, 2, 6), 4, "resolutions of the UNet"),
+    ("--latent_fg", number(int, 1), 128, "numbers of the appearance"),
+    ("--latent_3d", number(int, 3), 600, "numbers of the geometry, three a point"),
+    ("--upsampling", ("upper", "half"), "upper", "upper: bilinear"),
+    ("--skip_background", bool_string, True, "show the background", "BOOL"),
+    ("--implicit_rotation", bool_string, False,
+     "layers that see the rotation's numbers instead of turning the points", "BOOL"),
+)  # fmt: skip
+LOSSES = (
+    ("--mae --MAE", bool_string, True, "absolute, else squared", "BOOL"),
+    ("--loss_weight_rgb", number(float, 0), 1, "of the pixels"),
+    ("--loss_weight_gradient", number(float, 0), 0, "of their derivatives"),
+    ("--loss_weight_imagenet", number(float, 0), 2, "of ResNet-18's features"),
+    ("--loss_weight_3d", number(float, 0), 0, "of the pose, which needs labels"),
+    ("--do_maxpooling", bool_string, True, "pool in the feature network, too", "BOOL"),
+    ("--imagenet_weights", str, "download",
+     "of the feature network: resnet18-f37072fd.pth, download, or none: without that term", "FILE"),
+    ("--encoder_weights", str, "download",
+     "the ResNet encoder starts from: resnet50-0676ba61.pth, download, or none: all of it is trained", "FILE"),
+)  # fmt: skip
+PRETRAINED = (
+    ("--pretrained", Path, "checkpoint/encoder_decoder/best-model.pth",
+     "file of train_encoder_decoder.py, or a released one (network_best_val_t1.pth)", "FILE"),
+)  # fmt: skip
+LATENT_DROPOUT = (("--latent_dropout", number(float, 0, 1), 0.3, "rate at the latents"),)
+SHUFFLE = (
+    ("--shuffle_3d", bool_string, True, "turn views into each other at random", "BOOL"),
+    ("--shuffle_fg", bool_string, True, "exchange looks at random", "BOOL"),
+)  # fmt: skip
+RATE = (("--learning_rate --lr", number(float, 0), 0.001, "of Adam"),)
+LENGTH = (
+    ("-e --epochs", number(int, 1), 40, "number of epochs"),
+    ("--num_training_iterations", number(int, 1), 600000, "end after so many steps, where that is sooner", "STEPS"),
+    ("--print_every", number(int, 1), 100, "print the losses", "STEPS"),
+    ("--plot_every", number(int, 1), 5000, "example pictures", "STEPS"),
+    ("--test_every", number(int, 1), 5000, "score; and at the end in any case", "STEPS"),
+    ("--drift", bool, False, "as published, let batch-norm statistics of frozen layers drift"),
+)  # fmt: skip
+RUN_FOLDER = (
+    ("-c --checkpoint", Path, "checkpoint/encoder_decoder", "the run", "DIR"),
+    ("-r --resume", str, "", "last.pth of the run, or its folder", "FILE"),
+)  # fmt: skip
+TESTING = (
+    ("-c --ckpt", Path, ..., "trained network", "FILE"),
+    ("--output", Path, None, "default: a folder beside the file", "DIR"),
+    ("--viewer", bool, False, "open the viewer, which needs a display"),
+    ("--gif", bool, False, "write the sweep of the yaw"),
+    ("--image", number(int, 0), 0, "which held-out image to turn", "N"),
+    ("--angles", number(int, 8), 36, "views of the sweep", "N"),
+    page.VIS_HTML,
+)  # fmt: skip
+FEW_LABELS = (
+    ("--label_fraction", str, "", "parts of the training labels, 0 to 1, with commas between", "LIST"),
+    ("--label_steps", number(int, 1), 1000, "training steps for each"),
+)  # fmt: skip
+# Of the pose stage: there is one scale of the poses to choose from.
+ONE_SCALE = (("--train_scale_normalized", ("mean_std",), "mean_std", "of the poses"),)
 
 
-def add_network_options(parser: Parser) -> None:
-    """Sizes of the network."""
-    group = parser.add_argument_group("Network")
-    group.add_argument(
-        "--encoder_type", "--encoderType", dest="encoder_type", type=str.lower, choices=("resnet", "unet"),
-        default="resnet",
-    )  # fmt: skip
-    group.add_argument("--feature_scale", type=number(int, 1), default=2, help="divides the numbers of channels")
-    group.add_argument("--num_encoding_layers", type=number(int, 2, 6), default=4, help="resolutions of the UNet")
-    group.add_argument("--latent_fg", type=number(int, 1), default=128, help="numbers of the appearance")
-    group.add_argument("--latent_3d", type=number(int, 3), default=600, help="numbers of the geometry, three a point")
-    group.add_argument("--upsampling", choices=("upper", "half"), default="upper", help="upper: bilinear")
-    group.add_argument("--skip_background", type=bool_string, default=True, metavar="BOOL", help="show the background")
-    group.add_argument(
-        "--implicit_rotation", type=bool_string, default=False, metavar="BOOL",
-        help="layers that see the rotation's numbers instead of turning the points",
+def _batches(cameras: int, subject_batches: bool) -> Table:
+    """How batches are made; a stage's published cameras of a frame (0: all) and pairs of frames."""
+    text = "views of a frame that go together" + ("" if cameras else "; 0: all")
+    return (
+        ("--use_cam_batches --useCamBatches", number(int, cameras), cameras, text),
+        ("--use_subject_batches --useSubjectBatches", bool_string, subject_batches,
+         "with each frame another one of the same sequence", "BOOL"),
+        ("-b --batch_size", number(int, 2), 32, "images, of all processes together"),
     )  # fmt: skip
 
 
-def add_training_options(parser: Parser, dropout: float, shuffle: bool, folder: str) -> None:
-    """Length and pace of a run; the stage's published values."""
-    training = parser.add_argument_group("Training")
-    training.add_argument("--latent_dropout", type=number(float, 0, 1), default=dropout, help="rate at the latents")
-    why = "turn views into each other at random" if shuffle else "published; the pose does not depend on it"
-    training.add_argument("--shuffle_3d", type=bool_string, default=shuffle, metavar="BOOL", help=why)
-    why = "exchange looks at random" if shuffle else "published; the pose does not depend on it"
-    training.add_argument("--shuffle_fg", type=bool_string, default=shuffle, metavar="BOOL", help=why)
-    training.add_argument("--learning_rate", "--lr", dest="learning_rate", type=number(float, 0), default=0.001)
-    training.add_argument("-e", "--epochs", type=number(int, 1), default=40, help="number of epochs")
-    training.add_argument(
-        "--num_training_iterations", type=number(int, 1), default=600000, metavar="STEPS",
-        help="end after so many steps, where that is sooner",
-    )  # fmt: skip
-    training.add_argument("--print_every", type=number(int, 1), default=100, metavar="STEPS", help="print the losses")
-    training.add_argument("--plot_every", type=number(int, 1), default=5000, metavar="STEPS", help="example pictures")
-    training.add_argument(
-        "--test_every", type=number(int, 1), default=5000, metavar="STEPS", help="score; and at the end in any case"
-    )
-    training.add_argument(
-        "--drift", action="store_true",
-        help="as published, let batch-norm statistics of frozen layers drift",
-    )  # fmt: skip
-    files = parser.add_argument_group("Files")
-    files.add_argument("-c", "--checkpoint", type=Path, default=Path(folder), metavar="DIR", help="the run")
-    files.add_argument("-r", "--resume", default="", metavar="FILE", help="last.pth of the run, or its folder")
+def synthesis_parser(description: str) -> Parser:
+    """Options of `train_encoder_decoder.py`: the published ones and ours."""
+    parser = Parser(description)
+    parser.add_table("Data", FOLDER, _batches(2, True), SCORED, WORKERS)
+    parser.add_table("Network", NETWORK)
+    parser.add_table("Losses", LOSSES)
+    parser.add_table("Training", LATENT_DROPOUT, SHUFFLE, RATE, LENGTH)
+    parser.add_table("Files", RUN_FOLDER)
+    parser.add_run_options()
+    return parser
+
+
+def pose_parser(description: str) -> Parser:
+    """Options of `train_encoder_decoder_pose.py`, with the stage's published defaults."""
+    parser = Parser(description)
+    parser.add_table("Data", FOLDER, _batches(0, False), WORKERS)
+    parser.add_table("Network", PRETRAINED)
+    parser.add_table("Training", LATENT_DROPOUT, RATE, LENGTH)
+    parser.add_table("Files", RUN_FOLDER)
+    parser.add_run_options()
+    parser.accept(SCORED, SHUFFLE, ONE_SCALE)  # images are scored by their points; the pose depends on no shuffling
+    parser.set_defaults(input_dimension=None, latent_dropout=0.0, checkpoint=Path("checkpoint/encoder_decoder_pose"))
+    return parser
+
+
+def testing_parser(description: str) -> Parser:
+    """Options of `test_encoder_decoder.py`: ours; the data's are those of the training."""
+    parser = Parser(description)
+    parser.add_table("Data", FOLDER, _batches(0, False), SCORED)
+    parser.add_table("Testing", TESTING)
+    parser.add_table("Few labels", FEW_LABELS, RATE)
+    parser.add_run_options(training=False)
+    parser.accept(WORKERS)
+    parser.set_defaults(input_dimension=None)
+    return parser
 
 
 def network_sizes(args: Any) -> dict[str, Any]:

@@ -18,8 +18,10 @@ from PIL import Image
 from torch import Tensor
 
 from common.draw import page
-from common.draw.animation import COLOURS, GRID, INK, PAPER, draw_view
-from common.draw.scene import to_z_up, views_3d
+from common.draw.animation import draw_legend, draw_panel
+from common.draw.colours import COLOURS, GRID, INK, PAPER
+from common.draw.gif import FASTEST, save_gif, save_picture
+from common.draw.scene import NEARLY_LEVEL, panels_3d, to_z_up
 from common.errors import InputError
 from common.files.atomic import atomic_path
 from common.skeleton import H36M_17
@@ -32,7 +34,6 @@ if TYPE_CHECKING:  # matplotlib takes most of a second to import, so functions t
     from matplotlib.widgets import Button, Slider
 
 PANEL = 200  # pixels
-ELEVATION = 10.0  # degrees
 
 
 class Turned(NamedTuple):
@@ -76,18 +77,10 @@ def examples(images: dict[str, np.ndarray], poses: dict[str, np.ndarray]) -> Ima
     return _picture(figure)
 
 
-def save_picture(path: str | Path, picture: Image.Image) -> Path:
-    """Write a PNG."""
-    with atomic_path(path) as temporary:
-        picture.save(temporary, format="png")
-    return Path(path)
-
-
 def _page(count: int, titles: Sequence[str], columns: int, legend: bool = True) -> tuple[Figure, list[list[Axes]]]:
     """A figure of `count` rows of square panels under their titles, and the colours' meaning below."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
     head, foot = 26, 26 if legend else 6
     width, height = columns * (PANEL + 6) + 6, head + foot + count * (PANEL + 6)
@@ -105,11 +98,7 @@ def _page(count: int, titles: Sequence[str], columns: int, legend: bool = True) 
         x = (6 + (k + 0.5) * (PANEL + 6) - 3) / width
         figure.text(x, 1 - 13 / height, title, ha="center", va="center", fontsize=9.5, color=INK, parse_math=False)
     if legend:
-        lines = [Line2D([], [], color=colour, linewidth=2.5) for colour in COLOURS.values()]
-        figure.legend(
-            lines, list(COLOURS), loc="lower center", ncols=len(lines), frameon=False, fontsize=8.5, labelcolor=INK,
-            borderaxespad=0.1, handlelength=1.2,
-        )  # fmt: skip
+        draw_legend(figure, 8.5)
     return figure, rows
 
 
@@ -124,10 +113,10 @@ def _show_image(axes: Axes, image: np.ndarray) -> None:
 
 def show_poses(panels: Sequence[Axes], poses: Sequence[np.ndarray]) -> None:
     """Draw poses (17, 3) of the camera's frame on their axes, in one scale."""
-    views = views_3d([to_z_up(pose[None]) for pose in poses], [H36M_17] * len(poses), np.zeros(1), ELEVATION)
-    for axes, view in zip(panels, views, strict=True):
+    bodies = panels_3d([to_z_up(pose[None]) for pose in poses], [H36M_17] * len(poses), np.zeros(1), NEARLY_LEVEL)
+    for axes, body in zip(panels, bodies, strict=True):
         axes.clear()
-        draw_view(axes, view)
+        draw_panel(axes, body)
 
 
 def save_label_curve(path: str | Path, fractions: Sequence[float], curves: dict[str, list[float]], mean: float) -> Path:
@@ -162,7 +151,8 @@ def save_sweep(folder: str | Path, image: np.ndarray, sweep: Turned, angles: np.
     pictures = sweep_pictures(image, sweep, angles)
     for i in sorted({round(k * len(angles) / 8) for k in range(8)} & set(range(len(angles)))):
         save_picture(Path(folder) / f"yaw_{round(np.degrees(angles[i])):03d}.png", pictures[i])
-    return save_gif(Path(folder) / "sweep.gif", pictures, seconds / len(angles))
+    some = pictures[:: max(1, len(pictures) // 4)]
+    return save_gif(Path(folder) / "sweep.gif", pictures, min(FASTEST, len(angles) / seconds), some)
 
 
 def sweep_pictures(image: np.ndarray, sweep: Turned, angles: np.ndarray) -> list[Image.Image]:
@@ -173,34 +163,18 @@ def sweep_pictures(image: np.ndarray, sweep: Turned, angles: np.ndarray) -> list
     caption = figure.texts[1]
     _show_image(row[0], image)
     shown = row[1].imshow(sweep.synthesised[0], interpolation="nearest")
-    views = poses and views_3d(
-        [to_z_up(pose) for pose in poses.values()], [H36M_17] * len(poses), np.zeros(len(angles)), ELEVATION
+    bodies = poses and panels_3d(
+        [to_z_up(pose) for pose in poses.values()], [H36M_17] * len(poses), np.zeros(len(angles)), NEARLY_LEVEL
     )
     pictures = []
     for t, angle in enumerate(angles):
         caption.set_text(f"synthesised, turned by {round(np.degrees(angle))}\u00b0")
         shown.set_data(sweep.synthesised[t])
-        for axes, view in zip(row[2:], views, strict=False):
+        for axes, body in zip(row[2:], bodies, strict=False):
             axes.clear()
-            draw_view(axes, view, t)
+            draw_panel(axes, body, t)
         pictures.append(_picture(figure))
     return pictures
-
-
-def save_gif(path: str | Path, pictures: Sequence[Image.Image], seconds: float) -> Path:
-    """A GIF that loops, `seconds` a frame, with one palette for all frames, so that colours do not flicker."""
-    some = pictures[:: max(1, len(pictures) // 4)]
-    sheet = Image.new("RGB", (some[0].width, sum(picture.height for picture in some)))
-    for i, picture in enumerate(some):
-        sheet.paste(picture, (0, i * picture.height))
-    palette = sheet.quantize(256, method=Image.Quantize.MEDIANCUT)
-    frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
-    with atomic_path(path) as temporary:
-        frames[0].save(
-            temporary, format="gif", save_all=True, append_images=frames[1:], loop=0, disposal=1,
-            duration=max(20, round(100 * seconds) * 10),
-        )  # fmt: skip
-    return Path(path)
 
 
 # ------------------------------------------------------------ the viewer
@@ -217,8 +191,7 @@ class Viewer(NamedTuple):
 def make_viewer(figure: Figure, count: int, look: Callable[[int, float], tuple[np.ndarray, Turned]]) -> Viewer:
     """Input, synthesised view, predicted and true skeleton, a slider for the yaw and the button "Next image".
 
-    The rotation stays when the image changes (Q: the published viewer forgets it); after the last image comes the
-    first.
+    The rotation stays when the image changes, which the published viewer forgets; after the last image comes the first.
 
     Args:
         figure: an empty one, 10 x 3.75 inches.

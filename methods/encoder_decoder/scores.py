@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from common import metrics
 from common.errors import InputError
 from common.multiview.labels import DEVIATION, MEAN, normalise
+from common.run.losses import LossBuffer
 from common.run.run import Run
 from methods.encoder_decoder.data import Views
 
@@ -88,17 +89,17 @@ def grey_levels(images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def geometry_table(encode: Callable[[Tensor], Tensor], data: Views, rows: np.ndarray, run: Run, batch_size: int):
-    """What the encoder makes of the images in `rows`, for all rows of the labels (N, P, 3), zeros in the others.
+def geometry_table(model: nn.Module, data: Views, rows: np.ndarray, run: Run, batch_size: int) -> Tensor:
+    """The encoder's geometry of the images in `rows`, for all rows of the labels (N, P, 3), zeros in the others.
 
-    encode: images (B, 3, S, S) -> (B, P, 3). The work is shared between the processes.
+    model: an `EncoderDecoder`, in evaluation mode. The work is shared between the processes.
     """
     rows = torch.from_numpy(np.unique(rows))
     table = None
     for mine in rows.split(batch_size)[run.rank :: run.world_size] or rows[:1].split(1):
         images = data.images[mine][0].to(run.device)
         with run.autocast():
-            found = encode(normalise(images)).float()
+            found = model.encode(normalise(images)).geometry.float()
         if table is None:
             table = found.new_zeros(len(data.labels), *found.shape[1:])
         table[mine.to(run.device)] = found
@@ -151,3 +152,9 @@ def pose_table(results: dict[str, dict[str, float]]) -> str:
 def row_of(scores: dict[str, Any], prefix: str = "val_") -> dict[str, float]:
     """Scores by names for metrics.csv: `val_mean_of_the_other_views` ..."""
     return {prefix + name.lower().replace(" ", "_").replace("-", "_"): value for name, value in scores.items()}
+
+
+def losses_line(record: LossBuffer, epoch: int, step: int, seconds: float) -> str:
+    """The means over the epoch so far, for the log. Every process must call it."""
+    shown = "  ".join(f"{name} {value:.4f}" for name, value in record.means().items() if value)
+    return f"[{epoch + 1}] step {step}  {shown}  {seconds:.0f} s"

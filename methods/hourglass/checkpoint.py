@@ -31,7 +31,7 @@ _DEPTH = re.compile(r"(depth|reg_|reg)\.")
 
 
 class SavedImageNetwork(NamedTuple):
-    """`models.create(name, **sizes)` takes `state` through `load_weights`.
+    """`models.create(name, **sizes)` takes `state` through `load_any_stage`.
 
     epoch: of the file, 0 where it says none; file: all else that is in it (`optimizer`, ...), nothing in one of 2017.
     """
@@ -63,6 +63,16 @@ def arch_of(saved: SavedImageNetwork) -> str:
     return "hg" if saved.name == "hourglass" else f"msra_{saved.sizes['layers']}"
 
 
+def find_weights(name: str, exp_dir: Path = Path("exp")) -> Path:
+    """The file of `--load_model`. The published commands run in a folder beside exp/ and models/: `../` may be too
+    much here, and what is not among the released models/NAME.pth may be the run exp_dir/NAME.
+    """
+    path = Path(name)
+    inner = Path(*path.parts[1:]) if path.parts[:1] == ("..",) else path
+    candidates = [path, inner, exp_dir / path.stem / "model_last.pth"]
+    return next((file for file in candidates[: 3 if inner.parts[:1] == ("models",) else 2] if file.is_file()), path)
+
+
 def load(path: str | Path, device: str | torch.device = "cpu") -> SavedImageNetwork:
     """Read a file and find out what network it holds.
 
@@ -84,7 +94,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> SavedImageNetw
     return SavedImageNetwork(name, sizes, state, epoch if isinstance(epoch, int) else 0, rest)
 
 
-def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
+def load_any_stage(model: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
     """Load strictly, but for the depth head: the second stage starts from a first stage's file, which has none.
 
     The head (the hourglass's depth tail) then keeps its weights, and that is logged; so is a file's head that a network

@@ -1,4 +1,4 @@
-"""What `train_hourglass.py` and `test_hourglass.py` share: sets of images, batches on the device, scores, result files.
+"""Evaluation of the image-to-3D networks: sets of images, batches on the device, scores, result files.
 
 Zhou et al., "Towards 3D Human Pose Estimation in the Wild: a Weakly-supervised Approach", ICCV 2017, and the authors'
 later code. Options are in `methods.hourglass.options`, pictures in `methods.hourglass.pictures`.
@@ -18,19 +18,16 @@ from common.errors import InputError
 from common.files.mat import save_mat
 from common.files.npz import save_npz
 from common.images import heatmap, pckh
-from common.images.coco_images import load_coco_images
 from common.images.decode import decode, decode_3d, flip_merge, mpii_to_h36m, pixel_shift
-from common.images.h36m_images import load_h36m_images
 from common.images.loader import one_line_errors, to_device
-from common.images.mpii_images import load_mpii_images
-from common.images.people import Crops, People, normalise
+from common.images.people import Crops, People, bgr_input
+from common.images.readers import load_coco_images, load_h36m_images, load_mpii_images
 from common.images.scores import ACCURACY_JOINTS, at_published_size, bone_asymmetry, heatmap_distances, hg3d_mpjpe
 from common.metrics import p_mpjpe
-from common.run import checkpoint
 from common.run.run import Run
 from common.skeleton import COCO_17, layout
 from common.synthetic.images import load_synthetic_images
-from methods.hourglass.options import FREE, crop_options
+from methods.hourglass.options import crop_options
 
 Network = Callable[[Tensor], Mapping[str, Any]]  # images (B, H, W, 3) uint8 -> heat maps "hm" and maybe "depth"
 Loss = Callable[[Mapping[str, Any], Tensor, Mapping[str, Tensor]], Tensor]  # output, target maps, sample -> scalar
@@ -43,7 +40,7 @@ HALVES = {"3D": (0, "subject"), "2D": (1, "sequence"), "test": (2, "subject")}  
 def load_crops(args: Namespace, run: Run, train: bool) -> Crops:
     """The training set, or the one to score on, as `--dataset` says."""
     load = {"mpii": _mpii, "coco": _coco, "fusion_3d": _fusion, "synthetic": _synthetic}[args.dataset]
-    return Crops(load(args, run, train), crop_options(args), train, args.seed)
+    return Crops(load(args, run, train), crop_options(args, train), train, args.seed if train else 0)
 
 
 def _mpii(args: Namespace, run: Run, train: bool) -> list[People]:
@@ -133,7 +130,7 @@ def memory_format(device: torch.device) -> torch.memory_format:
 
 def network_input(images: Tensor, arch: str) -> Tensor:
     """Images (B, H, W, 3) uint8 -> (B, 3, H, W) float32. Of arch "hg" they are not standardised, as published."""
-    pixels = normalise(images, standardise=arch != "hg")
+    pixels = bgr_input(images, standardise=arch != "hg")
     return pixels.contiguous(memory_format=memory_format(images.device))
 
 
@@ -260,9 +257,8 @@ def refinement_table(table: Mapping[str, Tensor], crops: Crops, refinements: Seq
     return "\n".join(["decoding of the heat maps (--refine):", *lines])
 
 
-def pckh_table(points: np.ndarray, args: Namespace) -> str:
-    """MPII's PCKh of its validation set, where the file with the head sizes is there."""
-    path = args.pckh_truth or args.data_dir / "mpii" / "detections_our_format.mat"
+def pckh_table(points: np.ndarray, path: Path) -> str:
+    """MPII's PCKh of its validation set, where the file with the head sizes is at `path`. points: (N, 16, 2)."""
     if not path.is_file():
         return f"no PCKh: {path} is not there (it comes with the published code's evaluation)"
     truth = pckh.read_truth(path)
@@ -283,23 +279,3 @@ def save_predictions(folder: Path, table: Mapping[str, Tensor], points: np.ndarr
         arrays |= {"preds_3d": table["poses"].numpy(), "gt_3d": table["gt_3d"].numpy(), "mpjpe": table["mpjpe"].numpy()}
     save_npz(folder / "preds.npz", **arrays)
     save_mat(folder / "preds.mat", **arrays)
-
-
-def load_state(args: Namespace, run: Run, folder: Path) -> dict[str, Any]:
-    """The state to go on from, of `--resume`; checked."""
-    path = checkpoint.state_file(folder / "model_last.pth" if args.resume is True else args.resume, "model_last.pth")
-    saved = checkpoint.load(path, run.device)
-    if not {"rng", "optimizer", "state_dict", "options"} <= saved.keys():
-        raise InputError(
-            f"{path} is no state to resume from: give a model_last.pth of train_hourglass.py, or start from its "
-            "weights with --load_model"
-        )
-    checkpoint.check_options(saved["options"], args, (*checkpoint.FREE_OPTIONS, *FREE))
-    checkpoint.check_epochs(path, saved["epoch"], args.num_epochs, "--num_epochs")
-    processes = len(saved["rng"]["ranks"])
-    if saved.get("step") and processes != run.world_size:  # the batch is of each process: steps would count others
-        raise InputError(
-            f"{path} was saved in mid-epoch by {processes} processes; go on with as many, there are {run.world_size}"
-        )
-    run.last_checkpoint = path
-    return saved

@@ -1,30 +1,25 @@
-"""Options of `train_hourglass.py` and `test_hourglass.py`: the published ones with their defaults, and ours;
-starting on chosen GPUs; finding the file of `--load_model`.
+"""Options of `train_hourglass.py` and `test_hourglass.py`: the published ones with their defaults, and ours.
 
 Zhou et al., "Towards 3D Human Pose Estimation in the Wild: a Weakly-supervised Approach", ICCV 2017, and the authors'
 later code, whose names and defaults these are. An option that did nothing there works here, or is refused.
 """
 
-import os
-import sys
 from argparse import Namespace
 from pathlib import Path
 
-import torch
-
+from common.draw import page
 from common.errors import InputError
 from common.h36m import TEST_LIST, TRAIN_LIST
 from common.images.decode import REFINEMENTS
 from common.images.people import CropOptions
 from common.run.options import Parser, number
-from common.run.run import Run, start
-from common.run.script import resume_command, world
 from methods.hourglass.checkpoint import parse_arch
 
 DATASETS = ("mpii", "coco", "fusion_3d", "synthetic")
 METRICS = ("acc", "mpjpe", "p_mpjpe", "loss")  # the first is the better the larger, of the others the smaller
 # What the -1 of some options stands for: MPII's values, COCO's.
-DEFAULTS = {"scale": (0.25, 0.3), "rotate": (30.0, 40.0), "input_h": (256, 256), "input_w": (256, 192)}
+INPUT_SIZE = {"input_h": (256, 256), "input_w": (256, 192)}
+AUGMENTATION = {"scale": (0.25, 0.3), "rotate": (30.0, 40.0)}
 # May differ between a run and its resumption, besides `checkpoint.FREE_OPTIONS`.
 FREE = (
     "cache", "debug", "exp_dir", "exp_id", "full_test", "gpus", "hide_data_time", "load_model", "backbone_weights",
@@ -33,109 +28,132 @@ FREE = (
 )  # fmt: skip
 
 
-def parser(description: str) -> Parser:
-    """All options of both scripts, as published: one set."""
+PLACE = (
+    ("--exp_id", str, "default", "its results go to exp/NAME", "NAME"),
+    ("--exp_dir", Path, "exp", "the folder of all runs", "DIR"),
+    ("--load_model", str, "", "weights to start from, or to test", "FILE"),
+    ("--debug", number(int, 0), 0, "1: one worker; 2: also pictures when validating"),
+    ("--gpus", str, "", "0: that GPU; 0,1: a process on each; -1: the CPU; default: a GPU if there is one", "LIST"),
+    ("--disable_cudnn", bool, False, "as published, for old drivers"),
+)  # fmt: skip
+TRAINING_RUN = (
+    ("--resume", str, False, "go on exactly where model_last.pth of exp/NAME (or FILE) was saved", "FILE",
+     {"nargs": "?", "const": True}),
+    ("--test", bool, False, "score only: test_hourglass.py, results in exp/NAMETEST"),
+    ("--save_all_models", bool, False, "keep model_EPOCH.pth of every validation"),
+    ("--print_iter", number(int, -1), -1, "a line every N steps", "N"),
+    ("--hide_data_time", bool, False, "do not print the wait for data"),
+)  # fmt: skip
+DATA = (
+    ("--task", ("human2d", "human3d"), "human2d", "human3d: depths too"),
+    ("--dataset", DATASETS, "mpii", "fusion_3d: Human3.6M and MPII"),
+    ("--data-dir", Path, "data", "where the files lie", "DIR"),
+    ("--full_test", bool, False, "score all of Human3.6M, not every tenth image"),
+    ("--num_workers", number(int, 0), 4, "that make samples, in each process"),
+    ("--fit_short_side", bool, False, "narrow windows to the input's shape"),
+    ("--input_h", number(int, -1), -1, "pixels; -1: 256"),
+    ("--input_w", number(int, -1), -1, "pixels; -1: 256, COCO 192"),
+    ("--output_h", number(int, -1), -1, "of the heat maps; -1: a quarter of the input"),
+    ("--output_w", number(int, -1), -1, "of the heat maps; -1: a quarter of the input"),
+)  # fmt: skip
+TRAINING_DATA = (
+    ("--ratio_3d", number(float, 0), 0.0, "3D images an epoch, at most, for each 2D image"),
+    ("--flip", number(float, 0, 1), 0.5, "share of mirrored samples"),
+    ("--scale", number(float, -1), -1, "of the window's size; -1: 0.25, COCO 0.3"),
+    ("--rotate", number(float, -1), -1, "degrees; -1: 30, COCO 40"),
+)  # fmt: skip
+SYNTHETIC = (
+    ("--motion", str, "synthetic", "poses: a set in Human3.6M's layout", "NAME"),
+    ("--subjects-test", str, TEST_LIST, "test subjects", "LIST"),
+    ("--actions", str, "*", "its actions, all takes of them; * for all", "LIST"),
+    ("--facing", number(float, 0, 180), 180.0,
+     "only people whose chest is turned so far away from the camera, at most", "DEGREES"),
+    ("--synthetic_test", number(int, 1), 1000, "of the test subjects"),
+    ("--cache", Path, None, "drawn once; default: synthetic_images in --data-dir", "DIR"),
+    ("--no_cache", bool, False, "draw each image anew whenever it is needed"),
+)  # fmt: skip
+SYNTHETIC_TRAINING = (
+    ("--subjects-train", str, TRAIN_LIST, "training subjects", "LIST"),
+    ("--synthetic_images", number(int, 2), 6000, "in 3D, and as many in 2D"),
+)  # fmt: skip
+BATCH = (("--batch_size", number(int, 1), 32, "of each GPU or process"),)
+TRAINING = (
+    ("--arch", str, "msra_50", "msra_18, 34, 50, 101, 152, or hg", "NAME"),
+    ("--backbone_weights", str, "auto", "ImageNet weights; auto: torch's download; none: random", "FILE"),
+    ("--weight_3d", number(float, 0), 0.0, "of the depths (paper: 0.1)"),
+    ("--weight_var", number(float, 0), 0.0, "of bone-length ratios (0.01)"),
+    ("--lr", number(float, 0), 0.001, "of Adam"),
+    ("--lr_step", str, "90,120", "epochs after which it falls to a tenth", "LIST"),
+    ("--num_epochs --num_epoch", number(int, 1), 140, "number of epochs"),
+    ("--weight_decay", number(float, 0), 0.0, "of Adam"),
+)  # fmt: skip
+VALIDATION = (
+    ("--val_intervals", number(int, 0), 5, "epochs between; 0: none"),
+    ("--metric", METRICS, "acc", "by which model_best.pth is chosen"),
+)  # fmt: skip
+SCORING = (
+    ("--flip_test", bool, True, "mean with the mirrored image", None, {"action": "store_true"}),
+    ("--no_flip_test", bool, True, "the image only", None, {"dest": "flip_test"}),
+    ("--refine", REFINEMENTS, "published", "where on the heat map a joint is"),
+)  # fmt: skip
+TESTING = (
+    ("--pckh", Path, None, "only score this preds.mat on MPII's validation set", "FILE"),
+    ("--pckh_truth", Path, None, "default: mpii/detections_our_format.mat in --data-dir", "FILE"),
+    page.VIS_HTML,
+)  # fmt: skip
+NO_EFFECT = (("--all_pts", bool, False, "in the published code: none"), ("--multi_person", bool, False, "none, too"))
+DEMO = (("--demo", str, "", "the published demo", "IMAGE"),)
+
+
+def training_parser(description: str) -> Parser:
+    """Options of `train_hourglass.py`, as published."""
     parser = Parser(description)
-    _add_run(parser)
-    _add_data(parser)
-    _add_training(parser)
+    parser.add_table("The run", PLACE, TRAINING_RUN)
+    parser.add_table("Data", DATA, TRAINING_DATA)
+    parser.add_table("Synthetic images (--dataset synthetic)", SYNTHETIC, SYNTHETIC_TRAINING)
+    parser.add_table("Network and training", TRAINING, BATCH)
+    parser.add_table("Validation and testing", VALIDATION, SCORING)
     parser.add_run_options()
+    _refuse_published(parser)
     return parser
 
 
-def _add_run(parser: Parser) -> None:
-    group = parser.add_argument_group("The run")
-    group.add_argument("--exp_id", default="default", metavar="NAME", help="its results go to exp/NAME")
-    group.add_argument("--exp_dir", type=Path, default=Path("exp"), metavar="DIR", help="the folder of all runs")
-    group.add_argument(
-        "--resume", nargs="?", const=True, default=False, metavar="FILE",
-        help="go on exactly where model_last.pth of exp/NAME (or FILE) was saved",
-    )  # fmt: skip
-    group.add_argument("--load_model", default="", metavar="FILE", help="weights to start from, or to test")
-    group.add_argument("--test", action="store_true", help="score only: test_hourglass.py, results in exp/NAMETEST")
-    group.add_argument("--save_all_models", action="store_true", help="keep model_EPOCH.pth of every validation")
-    group.add_argument(
-        "--debug", type=number(int, 0), default=0, help="1: one worker; 2: also pictures when validating"
-    )
-    group.add_argument("--print_iter", type=number(int, -1), default=-1, metavar="N", help="a line every N steps")
-    group.add_argument("--hide_data_time", action="store_true", help="do not print the wait for data")
-    group.add_argument("--demo", default="", metavar="IMAGE", help="refused: demo.py does that")
-    group.add_argument(
-        "--gpus", default="", metavar="LIST",
-        help="0: that GPU; 0,1: a process on each; -1: the CPU; default: a GPU if there is one",
-    )  # fmt: skip
-    group.add_argument("--disable_cudnn", action="store_true", help="as published, for old drivers")
+def testing_parser(description: str) -> Parser:
+    """Options of `test_hourglass.py`; all of the training's are accepted, as the published code has one set."""
+    parser = Parser(description)
+    parser.add_table("The run", PLACE)
+    parser.add_table("Data", DATA, BATCH)
+    parser.add_table("Synthetic images (--dataset synthetic)", SYNTHETIC)
+    parser.add_table("Testing", SCORING, TESTING)
+    parser.add_run_options(training=False, draws=False)
+    parser.accept(TRAINING_RUN, TRAINING_DATA, SYNTHETIC_TRAINING, TRAINING, VALIDATION)
+    _refuse_published(parser)
+    return parser
 
 
-def _add_data(parser: Parser) -> None:
-    group = parser.add_argument_group("Data")
-    group.add_argument("--task", choices=("human2d", "human3d"), default="human2d", help="human3d: depths too")
-    group.add_argument("--dataset", choices=DATASETS, default="mpii", help="fusion_3d: Human3.6M and MPII")
-    group.add_argument("--data_dir", type=Path, default=Path("data"), metavar="DIR", help="where the files lie")
-    group.add_argument(
-        "--ratio_3d", type=number(float, 0), default=0.0, help="3D images an epoch, at most, for each 2D image"
-    )
-    group.add_argument("--full_test", action="store_true", help="score all of Human3.6M, not every tenth image")
-    group.add_argument("--num_workers", type=number(int, 0), default=4, help="that make samples, in each process")
-    group.add_argument("--flip", type=number(float, 0, 1), default=0.5, help="share of mirrored samples")
-    group.add_argument("--scale", type=number(float, -1), default=-1, help="of the window's size; -1: 0.25, COCO 0.3")
-    group.add_argument("--rotate", type=number(float, -1), default=-1, help="degrees; -1: 30, COCO 40")
-    group.add_argument("--fit_short_side", action="store_true", help="narrow windows to the input's shape")
-    group.add_argument("--all_pts", action="store_true", help="refused: has no effect in the published code")
-    group.add_argument("--multi_person", action="store_true", help="refused: has no effect in the published code")
-    for name, default in (("input_h", "256"), ("input_w", "256, COCO 192"), ("output_h", ""), ("output_w", "")):
-        text = f"pixels; -1: {default}" if name.startswith("input") else "of the heat maps; -1: a quarter of the input"
-        group.add_argument(f"--{name}", type=number(int, -1), default=-1, help=text)
-    made = parser.add_argument_group("Synthetic images (--dataset synthetic)")
-    made.add_argument("--motion", default="synthetic", metavar="NAME", help="poses: a set in Human3.6M's layout")
-    made.add_argument("--subjects-train", default=TRAIN_LIST, metavar="LIST", help="training subjects")
-    made.add_argument("--subjects-test", default=TEST_LIST, metavar="LIST", help="test subjects")
-    made.add_argument("--actions", default="*", metavar="LIST", help="its actions, all takes of them; * for all")
-    made.add_argument(
-        "--facing", type=number(float, 0, 180), default=180.0, metavar="DEGREES",
-        help="only people whose chest is turned so far away from the camera, at most",
-    )  # fmt: skip
-    made.add_argument("--synthetic_images", type=number(int, 2), default=6000, help="in 3D, and as many in 2D")
-    made.add_argument("--synthetic_test", type=number(int, 1), default=1000, help="of the test subjects")
-    made.add_argument("--cache", type=Path, metavar="DIR", help="drawn once; default: synthetic_images in --data_dir")
-    made.add_argument("--no_cache", action="store_true", help="draw each image anew whenever it is needed")
-
-
-def _add_training(parser: Parser) -> None:
-    group = parser.add_argument_group("Network and training")
-    group.add_argument("--arch", default="msra_50", metavar="NAME", help="msra_18, 34, 50, 101, 152, or hg")
-    group.add_argument(
-        "--backbone_weights", default="auto", metavar="FILE",
-        help="ImageNet weights; auto: torch's download; none: random",
-    )  # fmt: skip
-    group.add_argument("--weight_3d", type=number(float, 0), default=0.0, help="of the depths (paper: 0.1)")
-    group.add_argument("--weight_var", type=number(float, 0), default=0.0, help="of bone-length ratios (0.01)")
-    group.add_argument("--lr", type=number(float, 0), default=0.001, help="of Adam")
-    group.add_argument("--lr_step", default="90,120", metavar="LIST", help="epochs after which it falls to a tenth")
-    group.add_argument("--num_epochs", "--num_epoch", type=number(int, 1), default=140, help="number of epochs")
-    group.add_argument("--batch_size", type=number(int, 1), default=32, help="of each GPU or process")
-    group.add_argument("--weight_decay", type=number(float, 0), default=0.0, help="of Adam")
-    testing = parser.add_argument_group("Validation and testing")
-    testing.add_argument("--val_intervals", type=number(int, 0), default=5, help="epochs between; 0: none")
-    testing.add_argument("--metric", choices=METRICS, default="acc", help="by which model_best.pth is chosen")
-    testing.add_argument("--flip_test", action="store_true", default=True, help="mean with the mirrored image")
-    testing.add_argument("--no_flip_test", dest="flip_test", action="store_false", help="the image only")
-    testing.add_argument("--refine", choices=REFINEMENTS, default="published", help="where on the heat map a joint is")
+def _refuse_published(parser: Parser) -> None:
+    parser.refuse("it has no effect in the published code: leave it out", NO_EFFECT)
+    parser.refuse("python demo.py --demo IMAGE --load_model FILE draws the poses of images", DEMO)
 
 
 # ------------------------------------------------------------ checking
 
 
+def settle_training(parser: Parser, args: Namespace) -> None:
+    """As `settle`, for the training's options, too."""
+    settle(parser, args)
+    for name, values in AUGMENTATION.items():
+        if getattr(args, name) < 0:
+            setattr(args, name, values[args.dataset == "coco"])
+    _check_losses(parser, args)
+    lr_steps(args.lr_step)
+
+
 def settle(parser: Parser, args: Namespace) -> None:
     """Put values for the -1s, and refuse what does not go together; in place."""
-    for name in ("all_pts", "multi_person"):
-        if getattr(args, name):
-            parser.error(f"--{name} has no effect in the published code: leave it out")
-    if args.demo:
-        parser.error(f"--demo: python demo.py --demo {args.demo} --load_model FILE draws the poses of images")
     if args.gpus.strip() == "-1":
         args.device = "cpu"
-    for name, values in DEFAULTS.items():
+    for name, values in INPUT_SIZE.items():
         if getattr(args, name) < 0:
             setattr(args, name, values[args.dataset == "coco"])
     for side in ("h", "w"):
@@ -148,7 +166,6 @@ def settle(parser: Parser, args: Namespace) -> None:
     parse_arch(args.arch)
     _check_sizes(parser, args)
     _check_task(parser, args)
-    lr_steps(args.lr_step)
 
 
 def _check_sizes(parser: Parser, args: Namespace) -> None:
@@ -170,12 +187,15 @@ def _check_task(parser: Parser, args: Namespace) -> None:
         )
     if args.task == "human3d" and args.dataset in ("mpii", "coco"):
         parser.error(f"--task human3d: {args.dataset} has no depths; use --dataset fusion_3d or synthetic")
+
+
+def _check_losses(parser: Parser, args: Namespace) -> None:
     for name in ("weight_3d", "weight_var"):
         if args.task == "human2d" and getattr(args, name):
             parser.error(f"--{name} {getattr(args, name):g} needs depths: --task human3d")
     if args.task == "human2d" and args.metric in ("mpjpe", "p_mpjpe"):
         parser.error(f"--metric {args.metric} needs depths: --task human3d")
-    if args.weight_3d and not args.ratio_3d and not args.test:
+    if args.weight_3d and not args.ratio_3d:
         parser.error(f"--weight_3d {args.weight_3d:g} has nothing to weigh: --ratio_3d 0 leaves no 3D images (use 1)")
 
 
@@ -192,71 +212,8 @@ def learning_rate(args: Namespace, epoch: int) -> float:
     return args.lr * 0.1 ** sum(epoch >= step for step in lr_steps(args.lr_step))
 
 
-def crop_options(args: Namespace) -> CropOptions:
-    """Sizes and augmentation."""
-    return CropOptions(
-        (args.input_h, args.input_w), (args.output_h, args.output_w), args.scale, args.rotate, args.flip,
-        args.fit_short_side,
-    )  # fmt: skip
-
-
-# ------------------------------------------------------------ starting
-
-
-def start_on_gpus(args: Namespace) -> Run:
-    """`start` on the GPUs of `--gpus`; of several, the script begins again with a process on each."""
-    names = gpu_numbers(args.gpus)
-    processes = world()[2]
-    if names and args.device != "cpu":
-        visible = [word for word in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if word]
-        count = torch.cuda.device_count()  # unlike is_available it leaves CUDA_VISIBLE_DEVICES to be set
-        if max(names) >= count:
-            found = f"GPUs 0 to {count - 1}" if count else "no GPU"
-            raise InputError(f"--gpus {args.gpus}: this machine has {found}; --gpus -1 takes the CPU")
-        if processes > 1 or len(names) == 1:
-            os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(visible[n] if visible else str(n) for n in names)
-    if len(names) > 1 and processes == 1:
-        _begin_again(len(names))
-    run = start(args)
-    if getattr(args, "disable_cudnn", False):
-        torch.backends.cudnn.enabled = False
-    return run
-
-
-def gpu_numbers(text: str) -> tuple[int, ...]:
-    """`--gpus` as numbers; none for "-1" and for nothing."""
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    if words == ["-1"]:
-        return ()
-    if not all(word.isdecimal() for word in words) or len(set(words)) != len(words):
-        raise InputError(f"--gpus {text!r}: expected GPUs' numbers joined by commas, as in 0,1, or -1 for the CPU")
-    return tuple(map(int, words))
-
-
-def _begin_again(processes: int) -> None:
-    """Become torchrun of this command line."""
-    sys.stdout.flush()
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    os.execv(sys.executable, [sys.executable, *launcher, *sys.argv])
-
-
-# ------------------------------------------------------------ files
-
-
-def find_weights(name: str, exp_dir: Path = Path("exp")) -> Path:
-    """The file of `--load_model`. The published commands run in a folder beside exp/ and models/: `../` may be too
-    much here, and what is not among the released models/NAME.pth may be the run exp_dir/NAME.
-    """
-    path = Path(name)
-    inner = Path(*path.parts[1:]) if path.parts[:1] == ("..",) else path
-    candidates = [path, inner, exp_dir / path.stem / "model_last.pth"]
-    return next((file for file in candidates[: 3 if inner.parts[:1] == ("models",) else 2] if file.is_file()), path)
-
-
-def resume_line(folder: Path) -> str:
-    """The command line that goes on with a run."""
-    bare = [i for i, word in enumerate(sys.argv) if word == "--resume" and sys.argv[i + 1 : i + 2] != []]
-    for i in reversed(bare):
-        if sys.argv[i + 1].startswith("-"):  # no file follows: it would take the next option's name along
-            del sys.argv[i]
-    return resume_command(folder)
+def crop_options(args: Namespace, train: bool) -> CropOptions:
+    """Sizes, and the augmentation of the training set."""
+    augmentation = {name: getattr(args, name) for name in ("scale", "rotate", "flip")} if train else {}
+    sizes = (args.input_h, args.input_w), (args.output_h, args.output_w)
+    return CropOptions(*sizes, fit_short_side=args.fit_short_side, **augmentation)

@@ -1,4 +1,4 @@
-"""Pictures of what an image-to-3D network found: the 2D pose over each image, the 3D pose beside it, turning films.
+"""Pictures of poses found in images: the 2D pose over each image, the 3D pose beside it, turning films.
 
 Also the reading of images and the writing of results for `demo.py`. MPII's 16 joints (COCO's 17 in 2D); see
 `common.draw.turntable` for the drawing.
@@ -13,11 +13,10 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from common.draw import page as vis_html
-from common.draw import turntable
-from common.draw.animation import PAPER
+from common.draw import page, turntable
+from common.draw.colours import PAPER
+from common.draw.gif import save_picture
 from common.errors import InputError
-from common.files.atomic import atomic_path
 from common.files.npz import save_npz
 from common.images.crop import open_rgb
 from common.images.decode import mpii_to_h36m, pixel_shift
@@ -55,23 +54,16 @@ def beside(image: Image.Image, points: np.ndarray, pose: np.ndarray | None) -> I
 
 
 def _side_by_side(pictures: list[Image.Image]) -> Image.Image:
-    page = Image.new("RGB", (sum(p.width for p in pictures), max(p.height for p in pictures)), PAPER)
+    sheet = Image.new("RGB", (sum(p.width for p in pictures), max(p.height for p in pictures)), PAPER)
     x = 0
     for picture in pictures:
-        page.paste(picture, (x, 0))
+        sheet.paste(picture, (x, 0))
         x += picture.width
-    return page
-
-
-def save_picture(path: Path, picture: Image.Image) -> Path:
-    """Write a PNG."""
-    with atomic_path(path) as temporary:
-        picture.save(temporary, format="png")
-    return path
+    return sheet
 
 
 def save_sheet(path: Path, crops: Crops, table: Mapping[str, Tensor], refine: str, count: int = SAMPLES) -> Path:
-    """Predictions (`hourglass.evaluate`) over `count` images of the set, evenly spread, two in a row, as PNG."""
+    """Predictions (`evaluation.evaluate`) over `count` images of the set, evenly spread, two in a row, as PNG."""
     rows = np.unique(np.linspace(0, len(crops) - 1, count).round().astype(int))
     unit = crops.options.input_size[1] / crops.options.map_size[1]  # image pixels
     panels = []
@@ -85,14 +77,14 @@ def save_sheet(path: Path, crops: Crops, table: Mapping[str, Tensor], refine: st
         panels.append(panel)
     columns = 2
     wide, high = max(p.width for p in panels), max(p.height for p in panels)
-    page = Image.new("RGB", (columns * wide, -(-len(panels) // columns) * high), PAPER)
+    sheet = Image.new("RGB", (columns * wide, -(-len(panels) // columns) * high), PAPER)
     for i, panel in enumerate(panels):
-        page.paste(panel, (i % columns * wide, i // columns * high))
-    return save_picture(path, page)
+        sheet.paste(panel, (i % columns * wide, i // columns * high))
+    return save_picture(path, sheet)
 
 
 def save_test_page(path: Path, crops: Crops, table: Mapping[str, Tensor], points: np.ndarray, about: str) -> Path:
-    """The page for the browser of a scored set (`hourglass.evaluate`): an image a frame, with what was found in 2D and
+    """The page for the browser of a scored set (`evaluation.evaluate`): an image a frame, with what was found in 2D and
     3D and the truth; `points` (N, J, 2): image pixels.
     """
 
@@ -100,14 +92,14 @@ def save_test_page(path: Path, crops: Crops, table: Mapping[str, Tensor], points
         part = int(np.searchsorted(crops.starts, row, side="right")) - 1
         return crops.sets[part].open_image(row - int(crops.starts[part]))
 
-    count = min(len(crops), vis_html.LONGEST)
+    count = min(len(crops), page.LONGEST)
     truth = np.concatenate([np.where(p.annotated[..., None], p.joints, np.nan) for p in crops.sets])[:count]
     poses, errors = {}, None
     if "poses" in table:
         poses = {"hourglass": table["poses"][:count] / 1000, "truth": table["gt_3d"][:count] / 1000}
         errors = {"hourglass": table["mpjpe"][:count]}
-    return vis_html.write_page(
-        path, poses, H36M_17 if poses else skeleton_of(points.shape[1]), image=vis_html.Lazy(count, image), fps=1,
+    return page.write_page(
+        path, poses, H36M_17 if poses else skeleton_of(points.shape[1]), image=page.Lazy(count, image), fps=1,
         keypoints={"hourglass": points[:count], "truth": truth}, skeleton_2d=skeleton_of(points.shape[1]),
         frame="camera", errors=errors, metric="MPJPE, 15 bones' sum 4000 mm", title=f"hourglass: {count:,} images",
         flat_title="2D found and true", about=about,
@@ -140,11 +132,11 @@ def save_poses(path: Path, found: Mapping[Path, Found]) -> None:
 
 def save_page(path: Path, found: Mapping[Path, Found]) -> Path:
     """The page for the browser: an image a frame, with its 2D pose and its 3D pose."""
-    points, _, poses = zip(*list(found.values())[: vis_html.LONGEST], strict=True)
+    points, _, poses = zip(*list(found.values())[: page.LONGEST], strict=True)
     flat = skeleton_of(points[0].shape[1])
-    return vis_html.write_page(
+    return page.write_page(
         path, {} if poses[0] is None else {"hourglass": np.concatenate(poses)}, flat, np.concatenate(points),
-        Pictures(list(found)[: vis_html.LONGEST]), fps=1, frame="camera", unit=None,
+        Pictures(list(found)[: page.LONGEST]), fps=1, frame="camera", unit=None,
         flat_title="2D pose found", title=f"hourglass: {len(found):,} image{'s' * (len(found) > 1)}",
         about="one image a frame; depths in the scale of the image, no truth to compare with",
     )  # fmt: skip

@@ -6,21 +6,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from common import metrics
 from common.draw import animation, page
 from common.draw.scene import camera_azimuth, to_z_up
 from common.errors import InputError
-from common.pose_set import Sequence
-from methods.ites.protocol import PROTOCOL, RECORDED_FPS, Predict, ScaledSplit
+from common.pose_set import PoseSet, Sequence
+from methods.ites.metrics import calibrate_by_procrustes, calibrate_by_scale, depth_flip, ites_evaluation
+from methods.ites.protocol import PROTOCOL, RECORDED_FPS, Predict
 
 GIF_FPS = 25.0
 
 
-def chosen_sequences(split: ScaledSplit, args: Any) -> list[Sequence]:
+def chosen_sequences(split: PoseSet, args: Any) -> list[Sequence]:
     """The sequences that --vis-subject, --vis-action and --vis-camera name; by default the first."""
-    in_view = [s for s in split.pose_set.sequences if s.view == args.vis_camera]
+    in_view = [s for s in split.sequences if s.view == args.vis_camera]
     if not in_view:
-        views = sorted({s.view for s in split.pose_set.sequences})
+        views = sorted({s.view for s in split.sequences})
         raise InputError(f"--vis-camera {args.vis_camera}: no such camera; there are {', '.join(map(str, views))}")
     chosen = []
     for subject in _names(args.vis_subject) or [in_view[0].subject]:
@@ -28,7 +28,7 @@ def chosen_sequences(split: ScaledSplit, args: Any) -> list[Sequence]:
         if not own:
             raise InputError(f"--vis-subject {subject}: not among the test subjects ({args.subjects_test})")
         for action in _names(args.vis_action) or [own[0].action]:
-            start = split.pose_set.find(subject, action, args.vis_camera).start
+            start = split.find(subject, action, args.vis_camera).start
             chosen.append(next(s for s in own if s.start == start))
     return chosen
 
@@ -38,30 +38,29 @@ def _names(text: str) -> list[str]:
 
 
 @torch.no_grad()
-def draw_sequences(predict: Predict, split: ScaledSplit, args: Any, folder: Path, name: str) -> list[Path]:
+def draw_sequences(predict: Predict, split: PoseSet, args: Any, folder: Path, name: str) -> list[Path]:
     """Write one GIF for each chosen sequence, at its true speed: 2D input, aligned prediction, truth.
 
-    The prediction is aligned frame by frame as published for pictures (`metrics.calibrate_by_procrustes`).
+    The prediction is aligned frame by frame as published for pictures (`calibrate_by_procrustes`).
     """
-    pose_set, targets = split.pose_set, split.targets()
+    targets = split.targets()
     step = max(1, round(RECORDED_FPS / args.downsample / GIF_FPS))
     files = []
     for sequence in chosen_sequences(split, args):
         stop = sequence.start + min(sequence.length, step * args.vis_frames)
         rows = slice(sequence.start, stop, step)
-        pose = predict(split.keypoints[rows]).float()
-        target = targets[rows].to(pose.device)
-        errors = 1000 * metrics.ites_evaluation(pose, target).mpjpe
+        pose, target = predict(split.inputs[rows]).float(), targets[rows]
+        errors = 1000 * ites_evaluation(pose, target).mpjpe
         pose, target = pose - pose[:, :1], target - target[:, :1]
-        aligned = metrics.calibrate_by_procrustes(pose, target).aligned
-        orientation = pose_set.orientation[pose_set.sequences.index(sequence)].cpu()
+        aligned = calibrate_by_procrustes(pose, target).aligned
+        orientation = sequence.camera.orientation
         action = sequence.action.replace(" ", "_")
         path = folder / f"{name}_{sequence.subject}_{action}_camera{sequence.view}.gif"
         animation.save_animation(
             path,
-            [pose_set.keypoints[rows].cpu(), *(to_z_up(p.cpu(), orientation) for p in (aligned, target))],
+            [split.keypoints[rows].cpu(), *(to_z_up(p.cpu(), orientation) for p in (aligned, target))],
             [f"2D input ({args.keypoints})", f"{name} (aligned)", f"truth: {sequence.subject} {sequence.action}"],
-            pose_set.skeleton, fps=RECORDED_FPS / args.downsample / step, errors=np.asarray(errors.cpu()),
+            split.skeleton, fps=RECORDED_FPS / args.downsample / step, errors=np.asarray(errors.cpu()),
             metric="ITES MPJPE", azimuth=camera_azimuth(orientation),
         )  # fmt: skip
         files.append(path)
@@ -69,20 +68,19 @@ def draw_sequences(predict: Predict, split: ScaledSplit, args: Any, folder: Path
 
 
 @torch.no_grad()
-def write_page(predict: Predict, split: ScaledSplit, args: Any, name: str) -> Path:
+def write_page(predict: Predict, split: PoseSet, args: Any, name: str) -> Path:
     """Write `--vis-html` of the first chosen sequence: both depth mirrors in the truth's scale, and the truth.
 
     The published MPJPE is, frame by frame, the lower of the two curves in the page.
     """
-    pose_set, recording = split.pose_set, chosen_sequences(split, args)[0]
+    recording = chosen_sequences(split, args)[0]
     rows = page.rows(recording)
-    pose, target = predict(split.keypoints[rows]).float(), split.targets()[rows]
-    target = target.to(pose.device)
-    errors = metrics.ites_evaluation(pose, target)
-    scaled = metrics.calibrate_by_scale(pose, target)
-    poses = {name: scaled, f"{name}, depth mirrored": metrics.depth_flip(scaled)}
+    pose, target = predict(split.inputs[rows]).float(), split.targets()[rows]
+    errors = ites_evaluation(pose, target)
+    scaled = calibrate_by_scale(pose, target)
+    poses = {name: scaled, f"{name}, depth mirrored": depth_flip(scaled)}
     return page.write_recording(
-        args.vis_html, pose_set, recording, {key: p - p[:, :1] for key, p in poses.items()}, target - target[:, :1],
+        args.vis_html, split, recording, {key: p - p[:, :1] for key, p in poses.items()}, target - target[:, :1],
         fps=RECORDED_FPS / args.downsample, metric="MPJPE in the truth's scale",
         errors=dict(zip(poses, (1000 * errors.mpjpe_pose, 1000 * errors.mpjpe_flip), strict=True)),
         about=f"{args.dataset}, 2D input {args.keypoints}; the {PROTOCOL} takes the lower of both curves in each frame",

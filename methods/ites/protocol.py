@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from common import metrics
-from common.datasets.h36m_layout import ites_keypoints, load_pose_set
+from common.datasets.h36m_layout import load_pose_set
 from common.draw import tables
 from common.errors import InputError
 from common.h36m import TEST_LIST
@@ -22,6 +22,8 @@ from common.pose_set import PoseSet
 from common.run.run import Run
 from common.run.state import State
 from common.synthetic.dataset import ensure_named
+from methods.ites.metrics import ites_evaluation
+from methods.ites.scaling import network_input
 
 PROTOCOL = "ITES protocol (scale from the truth, better of the two depth mirrors per pose)"
 PLAIN = (
@@ -78,12 +80,12 @@ def epoch_line(epoch: int, seconds: float, lr: float, row: dict[str, float]) -> 
     return f"[{epoch}] time {seconds / 60:.2f} min  lr {lr:.6f}  {scores}"
 
 
-def final_line(row: dict[str, float], best: float | None, test: "ScaledSplit | None", args: Any) -> str:
+def final_line(row: dict[str, float], best: float | None, test: PoseSet | None, args: Any) -> str:
     """The last line of a training run: what was reached, by which protocol, and where everything lies."""
     if test is None:
         return f"results in {args.checkpoint}"
     scores = f"MPJPE {row['MPJPE']:.1f} (best {best:.1f}), P-MPJPE {row['P-MPJPE']:.1f} mm"
-    what = f"{test.pose_set.summary()}, 17 joints, 2D input {args.keypoints}, {PROTOCOL}"
+    what = f"{test.summary()}, 17 joints, 2D input {args.keypoints}, {PROTOCOL}"
     return f"{scores}; {what}; results in {args.checkpoint}"
 
 
@@ -95,39 +97,28 @@ def weights(saved: dict[str, Any], path: Path) -> dict[str, Tensor]:
     return saved["model_pos"]
 
 
-class ScaledSplit(NamedTuple):
-    """The poses of some subjects and the network's input: (N, 17, 2), focal-normalised, scaled over the split."""
-
-    pose_set: PoseSet
-    keypoints: Tensor
-
-    def targets(self) -> Tensor:
-        """True poses (N, 17, 3), metres, camera frame."""
-        if self.pose_set.poses is None:
-            raise InputError("these files hold no 3D poses to compare with")
-        return self.pose_set.poses
-
-
-def load(args: Any, subjects: str, device: torch.device, training: bool = False) -> ScaledSplit:
-    """Read the split of `subjects` as the options say; for training without the true poses, which it never reads."""
+def load(args: Any, subjects: str, device: torch.device, training: bool = False) -> PoseSet:
+    """Read the split of `subjects` as the options say, `inputs` scaled over the split (`scaling.network_input`); for
+    training without the true poses, which it never reads.
+    """
     ensure_named(args.data_dir, args.dataset)
     pose_set = load_pose_set(
         args.data_dir, args.dataset, args.keypoints, subjects, args.actions,
         subset=args.subset, downsample=args.downsample, device=device,
     )  # fmt: skip
     if training:
-        pose_set = replace(pose_set, poses=None)
-    return ScaledSplit(pose_set, ites_keypoints(pose_set).to(device))
+        pose_set = replace(pose_set, poses=None)  # before the input is made: 300 MB of Human3.6M are free for it
+    return replace(pose_set, inputs=network_input(pose_set))
 
 
-def mean_errors(predict: Predict, split: ScaledSplit, run: Run) -> dict[str, float]:
+def mean_errors(predict: Predict, split: PoseSet, run: Run) -> dict[str, float]:
     """The published errors of a split, mm."""
     errors = score(predict, split, run)
     return {name: errors[name].mean().item() for name in ("MPJPE", "P-MPJPE")}
 
 
 @torch.no_grad()
-def score(predict: Predict, split: ScaledSplit, run: Run) -> dict[str, Tensor]:
+def score(predict: Predict, split: PoseSet, run: Run) -> dict[str, Tensor]:
     """Errors of every pose, (N,) millimetres each, on the CPU.
 
     MPJPE and P-MPJPE by the published protocol; "plain" ones root-relative without any choice of mirror or scale from
@@ -138,12 +129,12 @@ def score(predict: Predict, split: ScaledSplit, run: Run) -> dict[str, Tensor]:
     errors = torch.zeros(len(targets), len(names), device=targets.device)
     for rows in run.shard(torch.arange(len(targets), device=targets.device)).split(CHUNK):
         with run.autocast():
-            pose = predict(split.keypoints[rows.to(run.device)]).float()
-        target = targets[rows].to(run.device)
-        published = metrics.ites_evaluation(pose, target)
+            pose = predict(split.inputs[rows]).float()
+        target = targets[rows]
+        published = ites_evaluation(pose, target)
         pose, target = pose - pose[:, :1], target - target[:, :1]
         plain = metrics.mpjpe(pose, target), metrics.n_mpjpe(pose, target), published.p_mpjpe_pose
-        errors[rows] = torch.stack((published.mpjpe, published.p_mpjpe, *plain), -1).to(errors)
+        errors[rows] = torch.stack((published.mpjpe, published.p_mpjpe, *plain), -1)
     errors = 1000 * run.world_size * run.average(errors)  # other processes' rows are zero here
     return dict(zip(names, errors.cpu().unbind(-1), strict=True))
 
@@ -156,10 +147,10 @@ def output_folder(args: Any) -> Path:
     return args.output or args.checkpoint.parent / re.sub(r"[^\w.,-]+", "-", "_".join(parts))
 
 
-def report(name: str, errors: dict[str, Tensor], split: ScaledSplit, args: Any) -> tuple[str, dict[str, Any]]:
+def report(name: str, errors: dict[str, Tensor], split: PoseSet, args: Any) -> tuple[str, dict[str, Any]]:
     """The scores as text for the console and as the content of `results.json`."""
-    results = tables.summaries(errors, split.pose_set)
-    what = f"{args.dataset} {split.pose_set.summary()}, 17 joints, 2D input {args.keypoints}"
+    results = tables.summaries(errors, split)
+    what = f"{args.dataset} {split.summary()}, 17 joints, 2D input {args.keypoints}"
     content = {
         "method": f"ITES {name}", "checkpoint": str(args.checkpoint), "dataset": args.dataset,
         "keypoints": args.keypoints, "subjects": args.subjects_test, "actions_asked_for": args.actions,

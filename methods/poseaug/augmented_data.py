@@ -8,8 +8,8 @@ from torch import Tensor
 
 from common.bones import with_lengths
 from common.camera import project
+from common.pose_set import PoseSet
 from common.run.run import Run, derived_seed
-from methods.poseaug.evaluation import ScreenSplit
 from models.poseaug.augmentor import AugmentedPoses
 from models.poseaug.losses import in_view
 from models.poseaug.replay_pool import ReplayPool
@@ -29,19 +29,19 @@ class AugmentedData:
     shown_2d, shown_3d: (4, 16, 2 and 3), one pose of the last step through the stages of augmentation, for a picture.
 
     Args:
-        train: the real poses, with cameras.
+        train: the real poses, with cameras; `inputs` in screen coordinates.
         templates: (people, 15), bone lengths in metres.
         batch_size: of all processes.
     """
 
-    def __init__(self, train: ScreenSplit, templates: Tensor, run: Run, batch_size: int):
+    def __init__(self, train: PoseSet, templates: Tensor, run: Run, batch_size: int):
         self.train, self.templates, self.run = train, templates.to(run.device), run
-        self.count = len(train.poses)
+        self.count, self.intrinsics = len(train), train.intrinsics("screen")
         self.keypoints, self.poses = (
-            torch.cat((real, torch.zeros_like(real))) for real in (train.keypoints, train.relative)
+            torch.cat((real, torch.zeros_like(real))) for real in (train.inputs, train.relative)
         )
         self.in_view = torch.zeros(self.count, device=run.device)
-        self.source_2d, self.source_3d = torch.empty_like(train.keypoints), torch.empty_like(train.poses)
+        self.source_2d, self.source_3d = torch.empty_like(train.inputs), torch.empty_like(train.poses)
         room = batch_size + 2 * run.world_size  # the last batch of an epoch may be longer
         self.fake_2d, self.fake_3d = (x.new_zeros(room, *x.shape[1:]) for x in (self.source_2d, self.source_3d))
         self.pool_2d, self.pool_3d = ReplayPool((16, 2), device=run.device), ReplayPool((16, 3), device=run.device)
@@ -49,7 +49,7 @@ class AugmentedData:
 
     def camera(self, rows: Tensor) -> Tensor:
         """Intrinsics (B, 9), screen units, of the poses `rows` (B,)."""
-        return self.train.intrinsics[self.train.sequence[rows]]
+        return self.intrinsics[self.train.sequence[rows]]
 
     def swap_bone_lengths(self, epoch: int) -> None:
         """Give every pose the bone lengths of a random template, and project it again, for an epoch.

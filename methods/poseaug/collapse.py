@@ -1,4 +1,4 @@
-"""Warnings of a collapse of PoseAug's augmentor, given when it happens, with what to try."""
+"""Warnings of a collapse of PoseAug's augmentor or its discriminators, with what to try."""
 
 import logging
 from collections.abc import Mapping

@@ -4,11 +4,11 @@ Gong, Zhang and Feng, "PoseAug: A Differentiable Pose Augmentation Framework for
 """
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,11 +17,9 @@ from common import metrics
 from common.datasets import mpi_inf_3dhp
 from common.datasets.h36m_layout import load_pose_set
 from common.draw import page, tables
-from common.lifting import flip_average, windows
-from common.pose_set import PoseSet
+from common.pose_set import PoseSet, screen_keypoints, windows
 from common.run.run import Run
-from common.screen import screen_inputs
-from common.skeleton import H36M_16
+from common.skeleton import H36M_16, Skeleton, mirror
 from common.synthetic.cross import ensure_cross
 from common.synthetic.dataset import ensure_named
 
@@ -34,70 +32,45 @@ PROTOCOL = "root-relative; #1 MPJPE, #2 P-MPJPE; mean over frames"
 # ------------------------------------------------------------ data
 
 
-class ScreenSplit(NamedTuple):
-    """Poses to train or score on, N of them, 16 joints.
-
-    keypoints: (N, 16, 2), screen-normalised. poses: (N, 16, 3), metres, camera frame, absolute. first, last: (N,),
-    the rows where each item's sequence begins and ends (both included). pose_set: where they come from, None for
-    arrays without sequences. intrinsics: (S, 9), screen units, of each sequence; sequence: (N,); None likewise.
+def load_split(args: Any, subjects: str, device: torch.device, keypoints: str | None = None) -> PoseSet:
+    """Read the split of `subjects` as the options say, 16 joints, `inputs` in screen coordinates; `keypoints` other
+    than the options' where it is given.
     """
-
-    name: str
-    keypoints: Tensor
-    poses: Tensor
-    first: Tensor
-    last: Tensor
-    pose_set: PoseSet | None = None
-    intrinsics: Tensor | None = None
-    sequence: Tensor | None = None
-
-    @property
-    def relative(self) -> Tensor:
-        """Root-relative poses (N, 16, 3)."""
-        return self.poses - self.poses[:, :1]
-
-    def summary(self) -> str:
-        """One line."""
-        return self.pose_set.summary() if self.pose_set is not None else f"{len(self.keypoints):,} poses"
-
-
-def load_split(args: Any, subjects: str, device: torch.device, keypoints: str | None = None) -> ScreenSplit:
-    """Read the split of `subjects` as the options say; `keypoints` other than the options' where it is given."""
     ensure_named(args.data_dir, args.dataset)
     pose_set = load_pose_set(
         args.data_dir, args.dataset, keypoints or args.keypoints, subjects, args.actions, downsample=args.downsample,
         skeleton=H36M_16, exact_actions=True, device=device,
     )  # fmt: skip
-    screen = screen_inputs(pose_set)
-    bounds = torch.tensor([(s.start, s.start + s.length - 1) for s in pose_set.sequences], device=device)
-    sequence = pose_set.sequence.to(device)
-    first, last = bounds.index_select(0, sequence).unbind(-1)
-    points, poses = screen.keypoints.to(device), pose_set.poses.to(device)
-    return ScreenSplit(
-        args.dataset.upper(), points, poses, first, last, pose_set, screen.intrinsics.to(device), sequence
-    )
+    return replace(pose_set, inputs=screen_keypoints(pose_set))
 
 
-def load_cross_data(args: Any, device: torch.device) -> ScreenSplit | None:
+def load_cross_data(args: Any, device: torch.device) -> PoseSet | None:
     """The other people and cameras of `--cross_data`; None, with a word about it, where the file is missing."""
-    if args.cross_data == "none":
+    wanted = args.cross_data
+    if wanted == "auto":
+        wanted = "synthetic" if args.dataset == "synthetic" else "3dhp"
+    if wanted == "none":
         return None
-    name = {"auto": None, "synthetic": "synthetic_cross"}.get(args.cross_data, args.cross_data)
-    if name in (None, "3dhp", "synthetic_cross"):
-        path = mpi_inf_3dhp.find_test_set(args.data_dir, args.dataset, name)
-        if path is not None and path.name == mpi_inf_3dhp.TWIN:
-            ensure_cross(args.data_dir)
+    if wanted in ("synthetic", "synthetic_cross"):
+        path = ensure_cross(args.data_dir)
     else:
-        path = Path(name)
+        path = mpi_inf_3dhp.find_test_set(args.data_dir) if wanted == "3dhp" else Path(wanted)
     if path is None:
         log.warning(
             "no cross-data scores: data_extra/test_set/test_3dhp.npz is not there (see data/README.md; or "
             "--cross_data synthetic, which needs no files)"
         )
         return None
-    data = mpi_inf_3dhp.load_test_set(path, H36M_16, device)
-    rows = torch.arange(len(data.keypoints), device=device)
-    return ScreenSplit(data.name, data.keypoints, data.poses, rows, rows)
+    pose_set = mpi_inf_3dhp.load_test_set(path, H36M_16, device)
+    return replace(pose_set, inputs=screen_keypoints(pose_set))
+
+
+def flip_average(model: Callable[[Tensor], Tensor], keypoints: Tensor, skeleton: Skeleton = H36M_16) -> Tensor:
+    """Test-time flip augmentation: the mean of the pose and of the mirrored input's pose, mirrored back.
+
+    keypoints: (B, J, 2) or (B, F, J, 2), as `model` takes them, screen-normalised -> (B, J, 3), as `model` gives them.
+    """
+    return (model(keypoints) + mirror(model(mirror(keypoints, skeleton)), skeleton)) / 2
 
 
 # ------------------------------------------------------------ scores
@@ -107,7 +80,7 @@ def load_cross_data(args: Any, device: torch.device) -> ScreenSplit | None:
 class Scores:
     """Errors of every pose of a split, (N,) each: metres; PCK and AUC as shares."""
 
-    split: ScreenSplit
+    split: PoseSet
     errors: dict[str, Tensor]
 
     @property
@@ -127,14 +100,15 @@ class Scores:
 
     def lines(self) -> list[str]:
         """The published result lines."""
+        name = self.split.name.upper()
         return [
-            f"{self.split.name}: Protocol #1   (MPJPE) overall average: {self.p1:.2f} (mm)",
-            f"{self.split.name}: Protocol #2 (P-MPJPE) overall average: {self.p2:.2f} (mm)",
+            f"{name}: Protocol #1   (MPJPE) overall average: {self.p1:.2f} (mm)",
+            f"{name}: Protocol #2 (P-MPJPE) overall average: {self.p2:.2f} (mm)",
         ]
 
 
 @torch.no_grad()
-def score(model: torch.nn.Module, split: ScreenSplit, run: Run, flip: bool = False, more: bool = False) -> Scores:
+def score(model: torch.nn.Module, split: PoseSet, run: Run, flip: bool = False, more: bool = False) -> Scores:
     """Errors of a lifter, in evaluation mode, on a split; the mode it was in comes back.
 
     flip: average with the un-flipped output of the mirrored input (published for 3DHP). more: besides MPJPE and
@@ -154,51 +128,63 @@ def score(model: torch.nn.Module, split: ScreenSplit, run: Run, flip: bool = Fal
     return Scores(split, {name: values.cpu() for name, values in errors.items()})
 
 
-def _lift(model: torch.nn.Module, split: ScreenSplit, run: Run, flip: bool) -> Tensor:
+def _lift(model: torch.nn.Module, split: PoseSet, run: Run, flip: bool) -> Tensor:
     """Poses (N, 16, 3) float32 of a whole split, each process its share: whole sequences where the model sees several
     frames, and the split has sequences.
     """
-    pose = torch.zeros_like(split.poses)
-    frames, causal = getattr(model, "receptive_field", 1), getattr(model, "causal", False)
-    whole = frames > 1 and split.pose_set is not None
-    forward = model.sequences if whole else model
-    forward = partial(flip_average, forward, skeleton=H36M_16) if flip else forward
+    pose = torch.zeros_like(split.targets())
+    whole = _frames(model) > 1 and not split.stills
     if whole:
-        parts = [torch.arange(s.start, s.start + s.length, device=pose.device) for s in split.pose_set.sequences]
+        parts = [torch.arange(s.start, s.start + s.length, device=pose.device) for s in split.sequences]
     else:
-        parts = torch.arange(len(pose), device=pose.device).split(CHUNK // frames + 1)
+        parts = _chunks(model, torch.arange(len(pose), device=pose.device))
     with run.autocast():
         for rows in parts[run.rank :: run.world_size]:
-            index = rows
-            if frames > 1:
-                index = windows(rows, split.first[rows], split.last[rows], frames, causal)
-            if whole:  # each frame once: the first frames of all windows, and the rest of the last
-                index = torch.cat((index[:, 0], index[-1, 1:])).unsqueeze(0)
-            pose[rows] = forward(split.keypoints[index]).view(-1, *pose.shape[1:]).to(pose)
+            pose[rows] = _lift_rows(model, split, rows, flip, whole).to(pose)
     return run.world_size * run.average(pose)  # other processes' rows are zero here
 
 
+def _lift_rows(model: torch.nn.Module, split: PoseSet, rows: Tensor, flip: bool, whole: bool = False) -> Tensor:
+    """Poses (B, 16, 3) of some rows (B,); whole: which are all frames of one sequence."""
+    forward = model.sequences if whole else model
+    forward = partial(flip_average, forward) if flip else forward
+    index, frames = rows, _frames(model)
+    if frames > 1:
+        index = windows(rows, split.first[rows], split.last[rows], frames, getattr(model, "causal", False))
+    if whole:  # each frame once: the first frames of all windows, and the rest of the last
+        index = torch.cat((index[:, 0], index[-1, 1:])).unsqueeze(0)
+    return forward(split.inputs[index]).view(-1, H36M_16.num_joints, 3)
+
+
+def _frames(model: torch.nn.Module) -> int:
+    """How many frames a lifter sees at once."""
+    return getattr(model, "receptive_field", 1)
+
+
+def _chunks(model: torch.nn.Module, rows: Tensor) -> tuple[Tensor, ...]:
+    """Rows (N,) in parts of some `CHUNK` frames."""
+    return rows.split(CHUNK // _frames(model) + 1)
+
+
 @torch.no_grad()
-def write_page(
-    path: Path, model: torch.nn.Module, split: ScreenSplit, run: Run, flip: bool, fps: float, name: str
-) -> None:
+def write_page(path: Path, model: torch.nn.Module, split: PoseSet, run: Run, flip: bool, fps: float, name: str) -> None:
     """Write the page (`vis_html`) of a split's first sequence; every process calls it, the main one writes."""
-    pose_set, recording = split.pose_set, split.pose_set.sequences[0]
-    rows = page.rows(recording)
-    # the keypoints stay whole: frames at the end of the page see those after them
-    shown = ScreenSplit(split.name, split.keypoints, split.poses[rows], split.first[rows], split.last[rows])
+    recording = split.sequences[0]
+    shown = page.rows(recording)
     model.eval()
-    pose, target = _lift(model, shown, run, flip), shown.relative
-    pose = pose - pose[:, :1]
+    with run.autocast():
+        parts = _chunks(model, torch.arange(shown.start, shown.stop, device=run.device))
+        pose = torch.cat([_lift_rows(model, split, rows, flip) for rows in parts]).float()
+    pose, target = pose - pose[:, :1], split.relative[shown]
     if run.is_main:
         page.write_recording(
-            path, pose_set, recording, {name: pose}, target, fps, {name: 1000 * metrics.mpjpe(pose, target)},
-            about=f"{split.name}, 16 joints, root-relative",
+            path, split, recording, {name: pose}, target, fps, {name: 1000 * metrics.mpjpe(pose, target)},
+            about=f"{split.name.upper()}, 16 joints, root-relative",
         )  # fmt: skip
 
 
 def evaluate_all(
-    model: torch.nn.Module, test: ScreenSplit, cross: ScreenSplit | None, run: Run, flip_test: bool, more: bool = False
+    model: torch.nn.Module, test: PoseSet, cross: PoseSet | None, run: Run, flip_test: bool, more: bool = False
 ) -> list[Scores]:
     """`score` of the test subjects and, where there is one, of the cross-data set."""
     scores = [score(model, test, run, flip_test, more)]
@@ -218,11 +204,11 @@ def learning_rate(step: int, rate: float, decay: int, gamma: float) -> float:
     return rate * gamma ** (step / decay)
 
 
-def row_text(row: Mapping[str, float], test: ScreenSplit, cross: ScreenSplit | None) -> str:
+def row_text(row: Mapping[str, float], test: PoseSet, cross: PoseSet | None) -> str:
     """An epoch's errors for the console."""
-    text = f"{test.name} MPJPE {row['error_h36m_p1']:.1f} P-MPJPE {row['error_h36m_p2']:.1f}"
+    text = f"{test.name.upper()} MPJPE {row['error_h36m_p1']:.1f} P-MPJPE {row['error_h36m_p2']:.1f}"
     if cross is not None:
-        text += f"  {cross.name} MPJPE {row['error_3dhp_p1']:.1f} P-MPJPE {row['error_3dhp_p2']:.1f}"
+        text += f"  {cross.name.upper()} MPJPE {row['error_3dhp_p1']:.1f} P-MPJPE {row['error_3dhp_p2']:.1f}"
     return text
 
 
@@ -232,22 +218,27 @@ def epoch_line(epoch: int, seconds: float, training: float, losses: Mapping[str,
     return f"[{epoch}] {seconds:.1f} s ({training:.1f} s training)  {shown}  {scores}"
 
 
-def what_was_scored(args: Any, test: ScreenSplit, cross: ScreenSplit | None) -> str:
+def what_was_scored(args: Any, test: PoseSet, cross: PoseSet | None) -> str:
     """Data, joints, 2D input and protocol that stand beside every number."""
-    text = f"{test.name} {test.summary()}, 16 joints, 2D input {args.keypoints}"
+    text = f"{test.name.upper()} {test.summary()}, 16 joints, 2D input {args.keypoints}"
     text += ", flip average" if args.flip_test else ", no flip average"
     if cross is not None:
-        text += f"; {cross.name} {cross.summary()}, its own 2D input, flip average"
+        text += f"; {cross.name.upper()} {cross.summary()}, its own 2D input, flip average"
     return f"{text}; {PROTOCOL}"
+
+
+def best_line(args: Any, best: float, test: PoseSet, cross: PoseSet | None) -> str:
+    """A training run's best MPJPE, and how it was scored."""
+    return f"best {test.name.upper()} MPJPE {best:.1f} mm; {what_was_scored(args, test, cross)}"
 
 
 def results_dictionary(scores: Scores) -> dict[str, Any]:
     """A split's scores for `results.json`."""
-    if scores.split.pose_set is None:
+    if not scores.split.actions:
         return {"overall": {"mean over frames": {name: float(v.mean()) for name, v in scores.reported.items()}}}
-    return tables.results_dictionary(tables.summaries(scores.reported, scores.split.pose_set))
+    return tables.results_dictionary(tables.summaries(scores.reported, scores.split))
 
 
 def action_table(scores: Scores) -> str:
     """Errors by action of a split with sequences, as text."""
-    return tables.action_table(tables.summaries(scores.reported, scores.split.pose_set))
+    return tables.action_table(tables.summaries(scores.reported, scores.split))

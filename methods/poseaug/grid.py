@@ -2,7 +2,7 @@
 
 The grid's file (YAML) lists lifters, 2D inputs and options. Each pair of a lifter and an input is a baseline run and a
 PoseAug run that starts from it. What is done is read from the runs' own folders, so a broken grid goes on where it
-stopped, and a finished cell is never run again.
+stopped, and a finished run is never done again.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ KINDS = {
 }
 TABLES = ("common", *KINDS)  # of options
 SET_HERE = ("checkpoint", "config", "dataset", "evaluate", "keypoints", "note", "posenet_name", "pretrain", "resume")
-# Options in which a run may differ and still be the cell's: `pretrain` is looked at by itself, `epochs` must agree.
+# Options in which a run may differ and still be the planned one: `pretrain` is looked at by itself, `epochs` agrees.
 FREE = (*(set(checkpoint.FREE_OPTIONS) - {"epochs"}), "note", "pretrain", "snapshot", "viz_every")
 BEST, LAST = "ckpt_best.pth.tar", "last.pth.tar"
 
@@ -38,7 +38,7 @@ Parse = Callable[[str, Sequence[str]], Mapping[str, Any]]  # (kind, words of a c
 
 
 @dataclass(frozen=True)
-class Cell:
+class PlannedRun:
     """One run of the grid: the words of its command line, and the options that they put in force."""
 
     kind: str
@@ -49,7 +49,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return f"{self.kind} {self.lifter} {self.keypoints}"
 
     @property
@@ -60,25 +60,25 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """What a grid's file asks for. `folder` takes the logs; `cells`: a baseline stands before its PoseAug run."""
+    """The runs that a grid's file asks for; in `plan` a baseline stands before its PoseAug run."""
 
     path: Path
     checkpoint: Path
-    cells: list[Cell]
+    plan: list[PlannedRun]
 
     @property
     def folder(self) -> Path:
         """Where the logs go."""
         return self.checkpoint / self.path.stem
 
-    def log(self, cell: Cell) -> Path:
-        """Where a cell's output goes."""
-        return self.folder / (re.sub(r"[^\w.-]+", "_", cell.name) + ".log")
+    def log(self, planned: PlannedRun) -> Path:
+        """Where a run's output goes."""
+        return self.folder / (re.sub(r"[^\w.-]+", "_", planned.name) + ".log")
 
 
 @dataclass(frozen=True)
 class State:
-    """What there is to do for a cell.
+    """How far a planned run is.
 
     word: "finished"; "resume" (`run` stopped on its way); "start"; "wait" (for its baseline). run: the run that counts.
     pretrained: the baseline's file that a PoseAug run starts from.
@@ -111,7 +111,7 @@ def read_grid(path: Path, parse: Parse) -> Grid:
         raise InputError(
             f"{path}: lifters: found {lifters!r}, expected lifters with their options, such as 'mlp: {{}}'"
         )
-    cells = []
+    plan = []
     for lifter, own in lifters.items():
         own = _check_keys(path, f"lifters: {lifter}: ", {} if own is None else own, TABLES)
         for name in dict.fromkeys(inputs):
@@ -128,8 +128,8 @@ def read_grid(path: Path, parse: Parse) -> Grid:
                     options = parse(kind, words)
                 except InputError as error:
                     raise InputError(f"{path}: {kind} {lifter} {name}: {error}") from error
-                cells.append(Cell(kind, str(lifter), name, tuple(words), options))
-    return Grid(path, Path(checkpoints), cells)
+                plan.append(PlannedRun(kind, str(lifter), name, tuple(words), options))
+    return Grid(path, Path(checkpoints), plan)
 
 
 def _check_keys(path: Path, where: str, table: Any, known: Sequence[str]) -> dict[str, Any]:
@@ -172,22 +172,22 @@ def _words(path: Path, option: str, value: Any) -> list[str]:
 
 
 def find_states(grid: Grid) -> dict[str, State]:
-    """Cell's name -> state, from the runs under the grid's `checkpoint`."""
+    """Name of a planned run -> its state, from the runs under the grid's `checkpoint`."""
     folders = {kind: grid.checkpoint / folder for kind, (_, folder, _) in KINDS.items()}
     runs = {kind: find_runs([folder] if folder.exists() else []) for kind, folder in folders.items()}
     states: dict[str, State] = {}
-    for plain, augmented in zip(grid.cells[::2], grid.cells[1::2], strict=True):
+    for plain, augmented in zip(grid.plan[::2], grid.plan[1::2], strict=True):
         first, second = pair_states(plain, augmented, runs["baseline"], runs["poseaug"])
         states |= {plain.name: first, augmented.name: second}
     return states
 
 
 def pair_states(
-    plain: Cell, augmented: Cell, baselines: Sequence[RunRecord], poseaugs: Sequence[RunRecord]
+    plain: PlannedRun, augmented: PlannedRun, baselines: Sequence[RunRecord], poseaugs: Sequence[RunRecord]
 ) -> tuple[State, State]:
-    """States of a baseline cell and of the PoseAug cell that starts from it.
+    """States of a planned baseline and of the planned PoseAug run that starts from it.
 
-    A PoseAug run counts only where it began from a baseline run of this cell. A finished baseline whose checkpoint is
+    A PoseAug run counts only where it began from a run of this baseline. A finished baseline whose checkpoint is
     gone is run again, unless the PoseAug run is finished, too.
     """
     baselines = [
@@ -209,7 +209,7 @@ def pair_states(
 
 
 def _state(runs: Sequence[RunRecord]) -> State:
-    """From all runs of a cell: the newest finished one, or else the newest that can go on."""
+    """From all runs of a planned one: the newest finished one, or else the newest that can go on."""
     finished = [run for run in runs if run.finished]
     if finished:
         return State("finished", max(finished, key=lambda run: run.changed))
@@ -221,10 +221,10 @@ def _lost(run: RunRecord) -> bool:
     return run.finished and not (run.folder / BEST).exists()
 
 
-def _belongs(run: RunRecord, cell: Cell) -> bool:
-    """Whether a run has the cell's options."""
+def _belongs(run: RunRecord, planned: PlannedRun) -> bool:
+    """Whether a run has the options of the planned one."""
     try:
-        checkpoint.check_options(run.options, cell.options, FREE)
+        checkpoint.check_options(run.options, planned.options, FREE)
     except InputError:
         return False
     return True
@@ -235,25 +235,25 @@ def _same_file(path: Any) -> str:
     return os.path.realpath(str(path))
 
 
-def command(cell: Cell, state: State, scripts: Path | None = None) -> list[str]:
+def command(planned: PlannedRun, state: State, scripts: Path | None = None) -> list[str]:
     """The command line of what there is to do; with `scripts`, their folder, as it can be run from any folder."""
-    program = [sys.executable, str(scripts / cell.script)] if scripts else ["python", cell.script]
-    pretrain = [] if cell.kind == "baseline" else ["--pretrain", str(state.pretrained or "FILE")]
+    program = [sys.executable, str(scripts / planned.script)] if scripts else ["python", planned.script]
+    pretrain = [] if planned.kind == "baseline" else ["--pretrain", str(state.pretrained or "FILE")]
     resume = ["--resume", str(state.run.folder)] if state.word == "resume" else []
-    return [*program, *cell.words, *pretrain, *resume]
+    return [*program, *planned.words, *pretrain, *resume]
 
 
 def listing(grid: Grid, states: Mapping[str, State]) -> str:
-    """Every cell with its state and, where it is not finished, its command."""
+    """Every planned run with its state and, where it is not finished, its command."""
     lines = []
-    for cell in grid.cells:
-        state = states[cell.name]
+    for planned in grid.plan:
+        state = states[planned.name]
         what = {"wait": "for its baseline", "start": ""}.get(state.word, "")
         if state.run:
             what = f"{state.run.folder} ({state.run.done} of {state.run.epochs} epochs)"
-        lines.append(f"{state.word:8}  {cell.name}  {what}".rstrip())
+        lines.append(f"{state.word:8}  {planned.name}  {what}".rstrip())
         if state.word != "finished":
-            lines.append(" " * 10 + shlex.join(command(cell, state)))
+            lines.append(" " * 10 + shlex.join(command(planned, state)))
     return "\n".join(lines)
 
 
@@ -264,7 +264,7 @@ def listing(grid: Grid, states: Mapping[str, State]) -> str:
 class Child:
     """A run at work."""
 
-    cell: Cell
+    planned: PlannedRun
     process: subprocess.Popen
     log: BinaryIO
     since: float
@@ -273,9 +273,9 @@ class Child:
 def run_missing(
     grid: Grid, scripts: Path, jobs: int, report: Callable[[str], None], stopped: Callable[[], Any]
 ) -> dict[str, str]:
-    """Run all cells that are not finished, `jobs` at a time; returns the failed ones with what they said last.
+    """Do all runs that are not finished, `jobs` at a time; returns the failed ones with what they said last.
 
-    `report` takes a line for each cell that starts, finishes or fails. Once `stopped()`, the runs get SIGTERM, so that
+    `report` takes a line for each run that starts, finishes or fails. Once `stopped()`, the runs get SIGTERM, so that
     they save where they are; this returns when they have ended. Every run is a session of its own: a Ctrl-C in the
     terminal reaches it through here alone.
 
@@ -286,7 +286,7 @@ def run_missing(
     failed: dict[str, str] = {}
     with _lock(grid) as lock:
         states = find_states(grid)
-        waiting = [cell for cell in grid.cells if states[cell.name].word != "finished"]
+        waiting = [planned for planned in grid.plan if states[planned.name].word != "finished"]
         try:
             while (waiting or children) and not stopped():
                 ended = [child for child in children if child.process.poll() is not None]
@@ -294,25 +294,25 @@ def run_missing(
                 for child in ended:
                     children.remove(child)
                     _take_leave(grid, child, states, failed, report)
-                for cell in list(waiting):
-                    if len(children) < jobs and states[cell.name].word != "wait":
-                        waiting.remove(cell)
-                        children.append(_start(grid, cell, states[cell.name], scripts, jobs, lock))
-                        report(f"started   {cell.name}; output in {grid.log(cell)}")
+                for planned in list(waiting):
+                    if len(children) < jobs and states[planned.name].word != "wait":
+                        waiting.remove(planned)
+                        children.append(_start(grid, planned, states[planned.name], scripts, jobs, lock))
+                        report(f"started   {planned.name}; output in {grid.log(planned)}")
                 _give_up(waiting, children, states, failed, report)
                 _wait(children, stopped)
         finally:
             _end(children)
             for child in children:
                 child.log.close()
-                report(f"{'stopped' if child.process.returncode else 'finished':8}  {child.cell.name}")
+                report(f"{'stopped' if child.process.returncode else 'finished':8}  {child.planned.name}")
     return failed
 
 
-def _start(grid: Grid, cell: Cell, state: State, scripts: Path, jobs: int, lock: int) -> Child:
-    """Start a run; its output is added to the cell's log. It keeps the grid's lock for as long as it lives."""
-    words = command(cell, state, scripts)
-    log = open(grid.log(cell), "ab")
+def _start(grid: Grid, planned: PlannedRun, state: State, scripts: Path, jobs: int, lock: int) -> Child:
+    """Start a run; its output is added to its log. It keeps the grid's lock for as long as it lives."""
+    words = command(planned, state, scripts)
+    log = open(grid.log(planned), "ab")
     log.write(f"$ {shlex.join(words)}\n".encode())
     log.flush()
     environment = {"PYTHONUNBUFFERED": "1", **os.environ}
@@ -322,7 +322,7 @@ def _start(grid: Grid, cell: Cell, state: State, scripts: Path, jobs: int, lock:
         words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True,
         pass_fds=(lock,),
     )  # fmt: skip
-    return Child(cell, process, log, time.monotonic())
+    return Child(planned, process, log, time.monotonic())
 
 
 def _take_leave(
@@ -330,25 +330,25 @@ def _take_leave(
 ) -> None:
     """Say how a run ended."""
     child.log.close()
-    name, minutes = child.cell.name, (time.monotonic() - child.since) / 60
+    name, minutes = child.planned.name, (time.monotonic() - child.since) / 60
     if child.process.returncode == 0 and states[name].word == "finished":
         report(f"finished  {name} in {minutes:.1f} min: {states[name].run.folder}")
         return
-    failed[name] = f"status {child.process.returncode}: {_last_line(grid.log(child.cell))}"
+    failed[name] = f"status {child.process.returncode}: {_last_line(grid.log(child.planned))}"
     report(f"failed    {name} after {minutes:.1f} min")
 
 
 def _give_up(
-    waiting: list[Cell], children: Sequence[Child], states: Mapping[str, State], failed: dict[str, str],
+    waiting: list[PlannedRun], children: Sequence[Child], states: Mapping[str, State], failed: dict[str, str],
     report: Callable[[str], None],
 ) -> None:  # fmt: skip
     """Take the PoseAug runs out of `waiting` whose baseline is neither there nor to come."""
-    coming = {cell.name for cell in (*waiting, *(child.cell for child in children))}
-    for cell in list(waiting):
-        if states[cell.name].word == "wait" and f"baseline {cell.lifter} {cell.keypoints}" not in coming:
-            waiting.remove(cell)
-            failed[cell.name] = "not started: its baseline failed"
-            report(f"left out  {cell.name}")
+    coming = {planned.name for planned in (*waiting, *(child.planned for child in children))}
+    for planned in list(waiting):
+        if states[planned.name].word == "wait" and f"baseline {planned.lifter} {planned.keypoints}" not in coming:
+            waiting.remove(planned)
+            failed[planned.name] = "not started: its baseline failed"
+            report(f"left out  {planned.name}")
 
 
 def _wait(children: Sequence[Child], stopped: Callable[[], Any]) -> None:

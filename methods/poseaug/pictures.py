@@ -1,4 +1,4 @@
-"""Pictures of what PoseAug's augmentor makes of a pose: a column for each stage, in 2D and in 3D.
+"""Pictures of a pose through the stages of PoseAug's augmentor: a column for each stage, in 2D and in 3D.
 
 Frames: poses are camera-frame metres (x right, y down, z forward), keypoints screen-normalised (y down).
 """
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common.draw.animation import COLOURS, DPI, GRID, INK, PAPER, draw_view
-from common.draw.scene import View, as_array, check_points, to_z_up, view_2d, views_3d
+from common.draw.animation import DPI, draw_legend, draw_panel
+from common.draw.colours import GRID, INK, PAPER
+from common.draw.scene import NEARLY_LEVEL, Panel, as_array, check_points, panel_2d, panels_3d, to_z_up
 from common.errors import InputError
 from common.files.atomic import atomic_path
 from common.skeleton import H36M_16, Skeleton
@@ -24,7 +25,6 @@ if TYPE_CHECKING:  # matplotlib takes most of a second to import, so functions t
 
 STAGES = ("original", "bone angle", "bone length", "rigid motion")
 ROWS = ("2D on the screen\n(screen units)", "3D as the camera\nsees it", "3D from the side,\ncamera to the left")
-ELEVATION = 8.0
 PANEL, LEFT, TOP, BOTTOM, GAP = 250, 78, 62, 40, 10  # pixels
 WIDEST = 2.5  # screen units: the clamped projection of what lies beside or behind the camera ends about there
 
@@ -65,22 +65,22 @@ def save_augmentation(path, poses: Mapping, keypoints: Mapping, skeleton: Skelet
     flat = [check_points(f"keypoints {name!r}", as_array(keypoints[name])[None], skeleton, (2,)) for name in poses]
     skeletons, upright = [skeleton] * len(solid), [to_z_up(pose) for pose in solid]
     # at 0 degrees the turntable looks as the camera does
-    front, side = (views_3d(upright, skeletons, np.array([azimuth]), ELEVATION) for azimuth in (0.0, 90.0))
-    figure = _figure(list(poses), (_screen_views(flat, skeleton), front, side))
+    front, side = (panels_3d(upright, skeletons, np.array([azimuth]), NEARLY_LEVEL) for azimuth in (0.0, 90.0))
+    figure = _figure(list(poses), (_screen_panels(flat, skeleton), front, side))
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")
     return path
 
 
-def _screen_views(keypoints: list[np.ndarray], skeleton: Skeleton) -> list[View]:
-    """Views of keypoints (1, J, 2) in one scale: the screen, and what lies beyond it within reason."""
+def _screen_panels(keypoints: list[np.ndarray], skeleton: Skeleton) -> list[Panel]:
+    """Panels of keypoints (1, J, 2) in one scale: the screen, and what lies beyond it within reason."""
     furthest = np.nanmax(np.abs(np.concatenate([*keypoints, np.ones_like(keypoints[0])])))
     edge = 1.06 * min(max(furthest, 1.0), WIDEST)
     bounds = np.array(((-edge, edge), (edge, -edge)))  # y points down
-    return [replace(view_2d(points, skeleton), bounds=bounds) for points in keypoints]
+    return [replace(panel_2d(points, skeleton), bounds=bounds) for points in keypoints]
 
 
-def _figure(names: list[str], rows: tuple[list[View], ...]) -> Figure:
+def _figure(names: list[str], rows: tuple[list[Panel], ...]) -> Figure:
     """All panels on one page, measured in pixels from the upper left corner."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -88,13 +88,13 @@ def _figure(names: list[str], rows: tuple[list[View], ...]) -> Figure:
     width, height = LEFT + len(names) * (PANEL + GAP), TOP + len(rows) * (PANEL + GAP) + BOTTOM
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor=PAPER)
     FigureCanvasAgg(figure)
-    for row, views in enumerate(rows):
+    for row, panels in enumerate(rows):
         top = TOP + row * (PANEL + GAP)
-        for column, view in enumerate(views):
+        for column, panel in enumerate(panels):
             left = LEFT + column * (PANEL + GAP)
             box = (left / width, 1 - (top + PANEL) / height, PANEL / width, PANEL / height)
             axes = figure.add_axes(box, facecolor="none")
-            draw_view(axes, view)
+            draw_panel(axes, panel)
             if row == 0:
                 _show_screen(axes, first=column == 0)
                 axes.set_title(names[column], fontsize=12, fontweight="bold", color=INK, parse_math=False, pad=8)
@@ -102,7 +102,7 @@ def _figure(names: list[str], rows: tuple[list[View], ...]) -> Figure:
             20 / width, 1 - (top + PANEL / 2) / height, ROWS[row], rotation=90, ha="center", va="center", fontsize=11,
             color=INK,
         )  # fmt: skip
-    _legend(figure, next(view.spacing for view in rows[1]))
+    draw_legend(figure, 10, (("edge of the screen (\u00b11)", "--"), (f"floor grid {rows[1][0].spacing:g} m", "-")))
     return figure
 
 
@@ -115,15 +115,3 @@ def _show_screen(axes: Axes, first: bool) -> None:
     ticks = (-1, 0, 1)
     axes.set(xticks=ticks, yticks=ticks, xticklabels=ticks, yticklabels=ticks if first else [])
     axes.tick_params(labelsize=8, color=GRID, labelcolor=INK, pad=2, direction="in")
-
-
-def _legend(figure: Figure, spacing: float | None) -> None:
-    from matplotlib.lines import Line2D
-
-    lines = [Line2D([], [], color=colour, linewidth=3) for colour in COLOURS.values()]
-    lines += [Line2D([], [], color=GRID, linewidth=1.2, linestyle="--"), Line2D([], [], color=GRID, linewidth=1.2)]
-    labels = [*COLOURS, "edge of the screen (\u00b11)", f"floor grid {spacing:g} m"]
-    figure.legend(
-        lines, labels, loc="lower center", ncols=len(labels), frameon=False, fontsize=10, handlelength=1.6,
-        borderaxespad=0.3, labelcolor=INK,
-    )  # fmt: skip

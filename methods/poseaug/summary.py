@@ -1,4 +1,4 @@
-"""Many runs of `run_baseline.py` and `run_poseaug.py` in PoseAug's tables: lifters by 2D input, with and without it.
+"""PoseAug's tables and chart of many runs of its two training scripts: lifters by 2D input, with and without it.
 
 A run is a folder with `config.yaml` (its options) and `metrics.csv` (a row for each epoch; a PoseAug run's epoch 0 is
 the pretrained baseline). Errors are millimetres. As published, a run's number is the lowest of all epochs, which
@@ -13,17 +13,20 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from common.draw.colours import COLOURS, FLOOR, INK
 from common.errors import InputError
-from common.files.atomic import write_atomic
+from common.files.atomic import atomic_path, write_atomic
 from common.run.log import read_metrics
-from methods.poseaug.summary_chart import save_chart
+
+if TYPE_CHECKING:  # matplotlib takes most of a second to import, so functions that draw import it themselves
+    from matplotlib.axes import Axes
 
 # in the order of the paper's tables
-LIFTERS = {"gcn": "SemGCN", "mlp": "SimpleBaseline", "stgcn": "ST-GCN", "videopose": "VideoPose"}
+LIFTER_NAMES = {"gcn": "SemGCN", "mlp": "SimpleBaseline", "stgcn": "ST-GCN", "videopose": "VideoPose"}
 KEYPOINTS = ("gt", "cpn_ft_h36m_dbb", "detectron_ft_h36m", "hr")
 METRICS = {"MPJPE": "p1", "P-MPJPE": "p2"}
 TEST_SETS = ("h36m", "3dhp")  # as the columns of metrics.csv are named, whatever the data
@@ -32,13 +35,19 @@ PROTOCOL = ("dataset", "subjects_train", "subjects_test", "actions", "downsample
 CHOICES = ("min", "last")
 DAGGER = "\u2020"
 
+Bar = tuple[float, bool] | None  # height in mm, and whether its run is finished
+Bars = Mapping[tuple[str, str], tuple[Bar, Bar]]  # (lifter, keypoints) -> baseline, PoseAug
+BAR_NAMES = ("baseline", "PoseAug")
+BAR_FACES = ("#9aa5ae", COLOURS["left"])
+BAR_WIDTH = 0.45  # of a bar; a lifter's inputs are 1 apart, lifters one more
+
 
 # ------------------------------------------------------------ runs
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run's folder says of it; `rows` are those of metrics.csv, `changed` the time of its last epoch."""
+    """A run as its folder has it; `rows` are those of metrics.csv, `changed` the time of its last epoch."""
 
     folder: Path
     options: dict[str, Any]
@@ -68,7 +77,7 @@ class RunRecord:
     @property
     def lifter(self) -> str:
         """Its name in the tables."""
-        name = LIFTERS.get(self.options["posenet_name"], self.options["posenet_name"])
+        name = LIFTER_NAMES.get(self.options["posenet_name"], self.options["posenet_name"])
         widths = self.options.get("architecture") or ""
         return name + f" {widths}" * bool(widths) + " causal" * bool(self.options.get("causal"))
 
@@ -216,7 +225,7 @@ class Group:
     @property
     def lifters(self) -> list[str]:
         """In the order of PoseAug's tables, others behind."""
-        known = list(LIFTERS.values())
+        known = list(LIFTER_NAMES.values())
         names = dict.fromkeys(lifter for lifter, _, _ in self.chosen)
         return sorted(names, key=lambda name: (*(not name.startswith(start) for start in known), name))
 
@@ -232,13 +241,13 @@ class Group:
         return [self.chosen[cell] for cell in cells if cell in self.chosen]
 
     def test_name(self, test: str) -> str:
-        """What a test set is called: the data set's test subjects, or the cross data."""
+        """Name of a test set: the data set's test subjects, or the cross data."""
         if test == "3dhp":
             return self.example.cross_data
         return "H36M" if self.dataset == "h36m" else f"{self.dataset} test subjects"
 
     def cell(self, lifter: str, keypoints: str, test: str, metric: str, choice: str) -> Cell:
-        """What stands in a table for one lifter on one 2D input."""
+        """The errors of one lifter on one 2D input."""
         column = f"error_{test}_{METRICS[metric]}"
         plain, augmented = (self.chosen.get((lifter, keypoints, kind)) for kind in ("baseline", "poseaug"))
         baseline, poseaug = (_score(run, run and run.score(column, choice)) for run in (plain, augmented))
@@ -330,7 +339,7 @@ def _grid(head: list[str], rows: list[list[str]]) -> str:
 
 
 def _notes(tables: Mapping[Any, Mapping[Any, Cell]], choice: str) -> Iterable[str]:
-    """What stands under the tables."""
+    """The lines under the tables."""
     yield "Lower is better; gain is the baseline's error minus PoseAug's."
     if choice == "min":
         yield (
@@ -396,3 +405,73 @@ def write_summary(folder: Path, groups: Sequence[Group], choice: str) -> list[Pa
 def _bar(number: Number | None) -> tuple[float, bool] | None:
     """Height and whether it is final."""
     return number and (number.value, number.start or number.run.finished)
+
+
+# ------------------------------------------------------------ chart
+
+
+def save_chart(path: Path, panels: Mapping[str, Bars], title: str) -> Path:
+    """Write a PNG with a panel, one below the other, for each of `panels` (title -> bars). Unfinished runs: hatched."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    places = {key: i + _lifter_number(panels, key[0]) for i, key in enumerate(next(iter(panels.values())))}
+    figure = Figure(figsize=(max(7.0, 2 + 0.7 * len(places)), 0.9 + 3.1 * len(panels)), dpi=125, layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (name, panel) in zip(figure.subplots(len(panels), squeeze=False).flat, panels.items(), strict=True):
+        _draw_panel(axes, panel, places)
+        axes.set_title(name, fontsize=11, fontweight="bold", loc="left", pad=20, parse_math=False)
+    handles = [Patch(facecolor=face, label=name) for name, face in zip(BAR_NAMES, BAR_FACES, strict=True)]
+    if any(bar and not bar[1] for panel in panels.values() for pair in panel.values() for bar in pair):
+        handles.append(Patch(facecolor="white", edgecolor=INK, hatch="////", label="unfinished run"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=10)
+    figure.suptitle(title, fontsize=10, color=INK, parse_math=False, wrap=True)
+    figure.get_layout_engine().set(h_pad=0.12, w_pad=0.1)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")
+    return path
+
+
+def _lifter_number(panels: Mapping[str, Bars], lifter: str) -> int:
+    return list(dict.fromkeys(name for name, _ in next(iter(panels.values())))).index(lifter)
+
+
+def _folded(name: str, room: int = 9) -> str:
+    """A long name on several lines, broken behind `_` and `-`."""
+    lines = [""]
+    for part in re.findall(r"[^_-]*[_-]|[^_-]+$", name):
+        if lines[-1] and len(lines[-1] + part) > room:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
+
+
+def _draw_panel(axes: "Axes", panel: Bars, places: Mapping[tuple[str, str], int]) -> None:
+    top = max(bar[0] for pair in panel.values() for bar in pair if bar)
+    for key, pair in panel.items():
+        for side, bar, face in zip((-0.5, 0.5), pair, BAR_FACES, strict=True):
+            if bar is None:
+                continue
+            x = places[key] + side * BAR_WIDTH
+            look = {"color": face} if bar[1] else {"facecolor": "white", "edgecolor": face, "hatch": "////"}
+            axes.bar(x, bar[0], BAR_WIDTH * 0.96, zorder=2, **look)
+            axes.text(
+                x, bar[0] + 0.015 * top, f"{bar[0]:.1f}", rotation=90, ha="center", va="bottom", fontsize=8, color=INK
+            )
+    lifters: dict[str, list[int]] = {}
+    for (lifter, _), place in places.items():
+        lifters.setdefault(lifter, []).append(place)
+    for lifter, columns in lifters.items():
+        middle = (columns[0] + columns[-1]) / 2
+        axes.text(
+            middle, 1.02, lifter, transform=axes.get_xaxis_transform(), ha="center", va="bottom", fontsize=10,
+            color=INK, parse_math=False,
+        )  # fmt: skip
+    axes.set_xticks(list(places.values()), [_folded(name) for _, name in places], fontsize=8, parse_math=False)
+    last = max(places.values())
+    reach = max(last / 2 + 0.8, 2.5)  # so that a few bars do not fill the page
+    axes.set(ylabel="error (mm)", ylim=(0, 1.22 * top), xlim=(last / 2 - reach, last / 2 + reach))
+    axes.grid(axis="y", color=FLOOR, zorder=0)
+    axes.tick_params(axis="x", length=0)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -14,15 +14,13 @@ import torch
 from PIL import Image
 
 import models
-import run_baseline
-import train_encoder_decoder
-import train_encoder_decoder_pose
-import train_gan
 from benchmarks import compare_plan, compare_scores, compare_table, within_budget
 from common.errors import InputError
 from common.run import checkpoint
 from common.run.run import Run
 from common.skeleton import H36M_16, H36M_17
+from methods.adversarial import options as gan_options
+from methods.encoder_decoder import options as encoder_decoder_options
 from methods.hourglass import options as hourglass_options
 from methods.ites import options
 from methods.poseaug import options as lifter_options
@@ -297,23 +295,17 @@ def test_every_option_of_the_plan_is_known_to_its_script():
     plan = compare_plan.methods(("mlp", "gcn", "stgcn", "videopose"))
     assert {"teacher", "student", "kudo", "chen", "hourglass", "encoder_decoder", "poseaug_stgcn"} <= set(plan)
 
-    def poseaug():
-        parser = lifter_options.parser("")
-        training = lifter_options.add_training_options(parser, True, "")
-        lifter_options.add_poseaug_options(parser, training)
-        return parser
-
     parsers = {
-        "train_teacher.py": lambda: options.parser(""), "train_student.py": lambda: options.parser(""),
-        "run_baseline.py": run_baseline.options, "run_poseaug.py": poseaug, "train_gan.py": train_gan.options,
-        "train_hourglass.py": lambda: hourglass_options.parser(""),
-        "train_encoder_decoder.py": train_encoder_decoder.options,
-        "train_encoder_decoder_pose.py": train_encoder_decoder_pose.options,
+        "train_teacher.py": options.teacher_parser, "train_student.py": options.student_parser,
+        "run_baseline.py": lifter_options.baseline_parser, "run_poseaug.py": lifter_options.poseaug_parser,
+        "train_gan.py": gan_options.training_parser, "train_hourglass.py": hourglass_options.training_parser,
+        "train_encoder_decoder.py": encoder_decoder_options.synthesis_parser,
+        "train_encoder_decoder_pose.py": encoder_decoder_options.pose_parser,
     }  # fmt: skip
     for method in plan.values():
         for stage in method.stages:
             words = [*stage.options(args, Path("run"), Path("before")), *compare_plan.run_words(args)]
-            parsed = parsers[stage.script]().parse_args(words)
+            parsed = parsers[stage.script]("").parse_args(words)
             assert getattr(parsed, "actions", "*") == "*"  # the same test subjects in all that they do
             assert Path("run") in (getattr(parsed, "checkpoint", None), getattr(parsed, "exp_dir", None))
 

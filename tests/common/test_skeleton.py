@@ -1,4 +1,4 @@
-"""Skeletons: consistency of the tables, conversions between layouts, adjacency."""
+"""Skeletons: consistency of the tables, conversions between layouts, mirror images, adjacency."""
 
 import itertools
 
@@ -19,6 +19,7 @@ from common.skeleton import (
     adjacency,
     conversion_matrix,
     convert,
+    mirror,
 )
 
 
@@ -108,3 +109,15 @@ def test_adjacency_has_the_published_number_of_edges(skeleton, edges):
     assert (matrix > 0).sum() == edges
     torch.testing.assert_close(matrix.sum(1), torch.ones(skeleton.num_joints))
     assert torch.equal(matrix > 0, (matrix > 0).T)
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+@pytest.mark.parametrize("skeleton", [H36M_16, H36M_17])
+def test_mirror_negates_x_and_exchanges_the_sides(skeleton, axes):
+    points = torch.randn(4, skeleton.num_joints, axes)
+    mirrored = mirror(points, skeleton)
+    left, right, hip = skeleton.index("left knee"), skeleton.index("right knee"), skeleton.index("hip")
+    assert torch.equal(mirrored[:, left, 0], -points[:, right, 0])
+    assert torch.equal(mirrored[:, right, 1:], points[:, left, 1:])
+    assert torch.equal(mirrored[:, hip, 1:], points[:, hip, 1:])
+    assert torch.equal(mirror(mirrored, skeleton), points)

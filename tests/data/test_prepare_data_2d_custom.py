@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from tests.common.test_keypoint_files import BODY_25, body, expected, listed, openpose, write
 
 from common.files.npz import load_npz
 from common.skeleton import COCO_17, H36M_17
 from common.video.read import read_keypoints
+from tests.common.video.test_read import BODY_25, body, expected, listed, openpose, write
 from tests.conftest import assert_refused
 
 NAME = "data/prepare_data_2d_custom.py"

@@ -3,6 +3,7 @@
 import torch
 
 from common import camera, rotation
+from tests.golden import geometry
 from tests.golden.rule import FORWARD, ROTATION, Golden, Tolerance
 
 INPUTS = (
@@ -30,7 +31,7 @@ def check(golden: Golden) -> None:
 
     golden.check("qrot", rotation.quaternion_rotate(golden["quat"], golden["vec"]), ROTATION)
     golden.check("qinverse", rotation.quaternion_inverse(golden["quat"]), ROTATION)
-    golden.check("euler_deg", rotation.matrix_to_euler(golden["euler_R"].double()), FORWARD)
+    golden.check("euler_deg", geometry.matrix_to_euler(golden["euler_R"].double()), FORWARD)
 
 
 def _check_camera(golden: Golden, name: str, view: camera.Camera) -> None:
@@ -39,23 +40,26 @@ def _check_camera(golden: Golden, name: str, view: camera.Camera) -> None:
     golden.check(f"{name}_translation_m", t, ROTATION)
     golden.check(f"{name}_focal_px", torch.tensor(view.focal), PIXELS)
     golden.check(f"{name}_center_px", torch.tensor(view.centre), PIXELS)
-    golden.check(f"{name}_intrinsic_px", view.intrinsics("ites"), FORWARD)
-    golden.check(f"{name}_intrinsic_norm", view.intrinsics("screen"), ROTATION)
+    screen_units = view.intrinsics("screen")
+    mixed = torch.cat((view.intrinsics()[:2], screen_units[2:]))  # as published: the focal length alone in pixels
+    golden.check(f"{name}_intrinsic_px", mixed, FORWARD)
+    golden.check(f"{name}_intrinsic_norm", screen_units, ROTATION)
 
     in_camera = camera.world_to_camera(golden[f"{name}_world"], q, t)
     golden.check(f"{name}_camera", in_camera, ROTATION)
     golden.check(f"{name}_world_back", camera.camera_to_world(in_camera, q, t), ROTATION)
-    for kind, unit, tolerance in (("px", "ites", PIXELS), ("norm", "screen", FORWARD)):
+    for kind, intrinsics, tolerance in (("px", mixed, PIXELS), ("norm", screen_units, FORWARD)):
         for prefix, points in (("", golden[f"{name}_camera"]), ("wide_", golden[f"{name}_wide"])):
-            intrinsics = view.intrinsics(unit)
             golden.check(f"{name}_{prefix}project_{kind}", camera.project(points, intrinsics), tolerance)
-            golden.check(f"{name}_{prefix}project_linear_{kind}", camera.project_linear(points, intrinsics), tolerance)
+            golden.check(
+                f"{name}_{prefix}project_linear_{kind}", geometry.project_linear(points, intrinsics), tolerance
+            )
 
     pixels = golden[f"{name}_pixels"].double()
     screen = camera.normalise_screen(pixels, view.width, view.height)
     golden.check(f"{name}_normalized_screen", screen, ROTATION)
-    golden.check(f"{name}_image_coordinates", camera.denormalise_screen(screen, view.width, view.height), PIXELS)
-    projected = camera.project(golden[f"{name}_camera"], view.intrinsics("screen")).double()
+    golden.check(f"{name}_image_coordinates", geometry.denormalise_screen(screen, view.width, view.height), PIXELS)
+    projected = camera.project(golden[f"{name}_camera"], screen_units).double()
     golden.check(
-        f"{name}_norm_projection_in_pixels", camera.denormalise_screen(projected, view.width, view.height), PIXELS
+        f"{name}_norm_projection_in_pixels", geometry.denormalise_screen(projected, view.width, view.height), PIXELS
     )

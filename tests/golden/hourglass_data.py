@@ -8,19 +8,18 @@ from PIL import Image
 
 from common.images import heatmap
 from common.images.crop import crop_image
-from common.images.h36m_images import h36m_people
 from common.images.loader import epoch_rows
-from common.images.mpii_images import MARGIN, PERSON_HEIGHT, window_center
 from common.images.people import (
     STD,
     Augmentation,
     CropOptions,
     Crops,
     People,
+    bgr_input,
     draw_augmentation,
     make_sample,
-    normalise,
 )
+from common.images.readers import MARGIN, PERSON_HEIGHT, h36m_people, window_center
 from common.skeleton import MPII_16
 from tests.golden.rule import EXACT, Golden, Tolerance
 
@@ -84,8 +83,8 @@ def _check_gaussians(golden: Golden) -> None:
 
 
 def _normalise_as_stored(crop: torch.Tensor) -> torch.Tensor:
-    """The stored crop is blue, green, red already: to red, green, blue for `normalise`, which turns it back."""
-    return normalise(crop.flip(-1).unsqueeze(0))[0]
+    """The stored crop is blue, green, red already: to red, green, blue for `bgr_input`, which turns it back."""
+    return bgr_input(crop.flip(-1).unsqueeze(0))[0]
 
 
 # ------------------------------------------------------------ hg3d_data: whole samples
@@ -148,7 +147,7 @@ def _check_sample(golden: Golden, tag: str, people: People, row: int, seed: int 
         sample["reg_target"][missing] = 1
         sample["reg_ind"][missing] = torch.from_numpy(missing)
 
-    image = normalise(sample["image"].unsqueeze(0))[0]
+    image = bgr_input(sample["image"].unsqueeze(0))[0]
     golden.check(f"{tag}_input", image[:, ::8, ::8], GREY_NORMALISED)
     golden.check(f"{tag}_input_mean", image.double().mean(), Tolerance(absolute=2e-3))
     maps = heatmap.draw_heatmaps(sample["pts_crop"], sample["drawn"], options.map_size)

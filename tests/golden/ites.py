@@ -10,8 +10,11 @@ from common import metrics, rotation
 from common.camera import unproject
 from common.datasets import h36m_layout
 from common.skeleton import H36M_17, adjacency
+from methods.ites import metrics as ites_metrics
+from methods.ites import scaling
 from models.student import student_losses
 from models.teacher import teacher_losses
+from tests.golden import geometry
 from tests.golden.rule import EXACT, FORWARD, GRADIENT, METRIC_M, ROTATION, Golden, filled_state, load_filled
 
 TEACHER_INPUTS = ("input_2d", "R_log")
@@ -159,22 +162,22 @@ def _check_metrics(golden: Golden) -> None:
     golden.check("align_pose", metrics.procrustes_align(pred, target).aligned)
     golden.check("n_mpjpe", metrics.n_mpjpe(pred, target).mean(), METRIC_M)
     golden.check("l1_loss", (pred - target).abs().mean(), METRIC_M)
-    golden.check("consistency_loss", metrics.consistency_loss(pred, flip, target).mean(), METRIC_M)
+    golden.check("consistency_loss", geometry.consistency_loss(pred, flip, target).mean(), METRIC_M)
     golden.check("pck_auc_thresholds", metrics.auc_thresholds(), METRIC_M)
     for name, align in (("pck_auc", False), ("p_pck_auc", True)):
-        scores = metrics.mirror_pck_auc(pred, flip, target, align=align)
+        scores = geometry.mirror_pck_auc(pred, flip, target, align=align)
         golden.check(name, torch.stack((scores.pck.mean(), scores.auc.mean())).double(), METRIC_M)
 
 
 def _check_calibrations(golden: Golden) -> None:
     pred, target = golden["pred"], golden["target"]
-    golden.check("calibrate_by_scale", metrics.calibrate_by_scale(pred, target))
-    golden.check("rand_calibrate_by_scale", metrics.calibrate_by_scale(golden["rand_pred"], golden["rand_target"]))
-    aligned = metrics.calibrate_by_procrustes(pred, target).aligned
+    golden.check("calibrate_by_scale", ites_metrics.calibrate_by_scale(pred, target))
+    golden.check("rand_calibrate_by_scale", ites_metrics.calibrate_by_scale(golden["rand_pred"], golden["rand_target"]))
+    aligned = ites_metrics.calibrate_by_procrustes(pred, target).aligned
     golden.check("calibrate_by_procrustes_pose0", aligned[0])
     golden.check("calibrate_by_procrustes_pose8", aligned[8])
     camera = golden["procrustes_camera_in"]
-    points, turned = metrics.calibrate_camera_by_procrustes(pred[0], target[0], camera)
+    points, turned = geometry.calibrate_camera_by_procrustes(pred[0], target[0], camera)
     golden.check("procrustes_camera_points", points)
     golden.check("procrustes_camera_out", turned)
 
@@ -184,16 +187,16 @@ def _check_evaluation(golden: Golden) -> None:
     teacher = unproject(keypoints, golden["eval_camera_coord"][..., 2:], nearest=None)
     golden.check("eval_teacher_shape_input", teacher)
     for name, pose in (("teacher", teacher), ("student", golden["eval_student_shape_3d"])):
-        errors = metrics.ites_evaluation(pose, target)
+        errors = ites_metrics.ites_evaluation(pose, target)
         for suffix, solution, dist, p_dist in (
             ("", pose, errors.mpjpe_pose, errors.p_mpjpe_pose),
-            ("_flip", metrics.depth_flip(pose), errors.mpjpe_flip, errors.p_mpjpe_flip),
+            ("_flip", ites_metrics.depth_flip(pose), errors.mpjpe_flip, errors.p_mpjpe_flip),
             ("_best", None, errors.mpjpe, errors.p_mpjpe),
         ):
             golden.check(f"eval_{name}_dist{suffix}", dist, METRIC_M)
             golden.check(f"eval_{name}_p_dist{suffix}", p_dist, METRIC_M)
             if solution is not None:
-                calibrated = metrics.calibrate_by_scale(solution, target)
+                calibrated = ites_metrics.calibrate_by_scale(solution, target)
                 golden.check(f"eval_{name}_calibrated{suffix}", calibrated - calibrated[:, :1])
         golden.check(f"eval_{name}_mpjpe", errors.mpjpe.mean().double(), METRIC_M)
         golden.check(f"eval_{name}_p_mpjpe", errors.p_mpjpe.mean().double(), METRIC_M)
@@ -203,13 +206,13 @@ def _check_inputs(golden: Golden) -> None:
     pixels = torch.cat((golden["gen_pixels_0"], golden["gen_pixels_1"]))
     poses = torch.cat((golden["gen_pose3d_0"], golden["gen_pose3d_1"]))
     focal = torch.cat([golden[f"gen_intrinsic_{i}"][:2].expand(len(golden[f"gen_pixels_{i}"]), 2) for i in (0, 1)])
-    keypoints, poses = h36m_layout.ites_normalise(pixels, focal), poses - poses[:, :1]
+    keypoints, poses = scaling.normalise(pixels, focal), poses - poses[:, :1]
     golden.check("gen_poses_2d", keypoints)
     golden.check("gen_poses_3d", poses)
     golden.check("gen_item3_2d", keypoints[3])
     golden.check("gen_item3_3d", poses[3])
     golden.check("gen_scale", torch.ones(len(poses), 1, dtype=torch.float64))
-    golden.check("normalize_2d_out", h36m_layout.scale_root_to_head(golden["normalize_2d_in"]))
+    golden.check("normalize_2d_out", scaling.scale_root_to_head(golden["normalize_2d_in"]))
     drawn = [
         (int(low), int(high), h36m_layout.deterministic_random(int(low), int(high), text))
         for (low, high, _), text in zip(golden.arrays["deterministic_random"], ("1383", "2356", "abc"), strict=True)

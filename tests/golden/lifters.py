@@ -4,8 +4,8 @@ import torch
 
 import models
 from common import metrics
-from common.lifting import flip_average, mirror
-from common.skeleton import H36M_16, adjacency
+from common.skeleton import H36M_16, adjacency, mirror
+from methods.poseaug.evaluation import flip_average
 from models import stgcn
 from models.functional import centre
 from tests.golden.rule import EXACT, Golden, Tolerance, filled_state, load_filled
@@ -27,7 +27,7 @@ def check(golden: Golden) -> None:
 
     model = lifter(state)
     with torch.no_grad():
-        pose, averaged = model(keypoints), flip_average(model, keypoints, H36M_16)
+        pose, averaged = model(keypoints), flip_average(model, keypoints)
         golden.check("output_3d", pose)
         golden.check("output_3d", model(keypoints.flatten(1)))
         golden.check("flip_input_2d", mirror(keypoints, H36M_16))

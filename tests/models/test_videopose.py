@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 import models
 from common.errors import InputError
-from common.lifting import windows
+from common.pose_set import windows
 from common.run import checkpoint
 from models.videopose import kernel_widths
 

@@ -8,18 +8,9 @@ import pytest
 import torch
 
 from common.camera import camera_to_world, h36m_cameras, project, world_to_camera
-from common.datasets.h36m_layout import (
-    deterministic_random,
-    frame_window,
-    ites_keypoints,
-    ites_normalise,
-    load_pose_set,
-    scale_root_to_head,
-    select_actions,
-)
+from common.datasets.h36m_layout import deterministic_random, frame_window, load_pose_set, select_actions
 from common.errors import InputError
 from common.files.npz import save_npz
-from common.pose_set import action_label, canonical_action
 from common.skeleton import COCO_17, H36M_16, H36M_17, H36M_32, convert
 from tests.tiny_dataset import ACTIONS, FRAMES, metadata, tiny_keypoints, tiny_poses, write_tiny_dataset
 
@@ -93,18 +84,12 @@ def test_layout_equals_nested_loops(tiny, options, loop):
         torch.testing.assert_close(pose_set.poses[i], pose, atol=1e-6, rtol=0)
         sequence = int(pose_set.sequence[i])
         camera = h36m_cameras()[subject][view]
-        assert torch.equal(pose_set.intrinsics[sequence], camera.intrinsics("ites"))
-        assert pose_set.resolution[sequence].tolist() == [camera.width, camera.height]
-        assert torch.equal(pose_set.orientation[sequence], torch.tensor(camera.orientation))
-        assert torch.equal(pose_set.translation[sequence], torch.tensor(camera.translation))
-        assert pose_set.focal[i].tolist() == pytest.approx(camera.focal)
+        assert pose_set.sequences[sequence].camera == camera
         assert pose_set.actions[pose_set.action_of_item[i]] == action.split(" ")[0]
     assert [seq.start for seq in pose_set.sequences] == np.cumsum([0] + [s.length for s in pose_set.sequences])[
         :-1
     ].tolist()
-    assert {t.dtype for t in (pose_set.keypoints, pose_set.poses, pose_set.intrinsics, pose_set.focal)} == {
-        torch.float32
-    }
+    assert pose_set.keypoints.dtype == pose_set.poses.dtype == torch.float32
     assert pose_set.frame.dtype == pose_set.sequence.dtype == torch.int32
 
 
@@ -115,56 +100,13 @@ def naive_start(length: int, count: int) -> int:
 
 def test_poses_project_onto_the_keypoints(tiny):
     pose_set = load_pose_set(tiny, "tiny", "gt", "S1,S5,S6,S7,S8,S9,S11")
-    for i, seq in enumerate(pose_set.sequences):
-        width, height = pose_set.resolution[i].tolist()
-        intrinsics = pose_set.intrinsics[i].clone()
-        intrinsics[2] = (intrinsics[2] + 1) * width / 2
-        intrinsics[3] = (intrinsics[3] + height / width) * width / 2
+    for intrinsics, seq in zip(pose_set.intrinsics(), pose_set.sequences, strict=True):
         rows = slice(seq.start, seq.start + seq.length)
         error = project(pose_set.poses[rows], intrinsics) - pose_set.keypoints[rows]
         assert error.abs().max() < 1e-2
         assert (pose_set.poses[rows, :, 2] > 1).all()  # in front of the camera
         head, foot = pose_set.skeleton.index("head"), pose_set.skeleton.index("left foot")
         assert (pose_set.poses[rows, head, 1] < pose_set.poses[rows, foot, 1]).all()  # y points down
-
-
-def test_lookups(tiny):
-    pose_set = load_pose_set(tiny, "tiny", "gt", "S9,S11")
-    assert pose_set.summary() == f"S9,S11: 2 actions, 4 views, {2 * 3 * 4 * FRAMES} poses"
-    rows = pose_set.find("S11", "Eating 1", 2)
-    assert rows.stop - rows.start == FRAMES
-    assert [pose_set.item(i) for i in range(rows.start, rows.stop)] == [
-        ("S11", "Eating 1", 2, f) for f in range(FRAMES)
-    ]
-    assert pose_set.item(pose_set.find("S9", "Eating", 0).start) == ("S9", "Eating", 0, 0)
-    one_take = load_pose_set(tiny, "tiny", "gt", "S9", actions="Eating 1")
-    assert one_take.item(one_take.find("S9", "Eating", 3).start) == ("S9", "Eating 1", 3, 0)
-    with pytest.raises(InputError, match="no sequence S9 Smoking view 0"):
-        pose_set.find("S9", "Smoking", 0)
-
-
-def test_memory_of_human36m(tiny):
-    """1,559,752 poses, Human3.6M's training set, fit into 700 MB."""
-    pose_set = load_pose_set(tiny, "tiny", "gt", "S1")
-    per_item = sum(t.nbytes for t in (pose_set.keypoints, pose_set.poses, pose_set.sequence, pose_set.frame)) / len(
-        pose_set
-    )
-    assert per_item * 1_559_752 < 600e6
-    tables = (pose_set.intrinsics, pose_set.resolution, pose_set.orientation, pose_set.translation)
-    assert pose_set.nbytes == per_item * len(pose_set) + sum(t.nbytes for t in tables)
-
-
-def test_on_a_device(tiny):
-    pose_set = load_pose_set(tiny, "tiny", "gt", "S1", device="meta")
-    assert pose_set.device.type == pose_set.frame.device.type == pose_set.translation.device.type == "meta"
-
-
-@pytest.mark.gpu
-def test_on_the_gpu_where_it_fits(tiny, monkeypatch):
-    assert load_pose_set(tiny, "tiny", "gt", "S1", device="cuda").device.type == "cuda"
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 1000))
-    stayed = load_pose_set(tiny, "tiny", "gt", "S1", device="cuda")
-    assert stayed.device.type == "cpu" and stayed.keypoints.is_pinned()
 
 
 @pytest.mark.parametrize("layout", [H36M_17, H36M_16])
@@ -196,18 +138,12 @@ def test_every_pair_of_layouts_becomes_16_joints_by_name(tmp_path, layout_3d, la
     expected = torch.tensor([float(names.index(joint)) for joint in H36M_16.joints])
     assert pose_set.skeleton is H36M_16 and names[int(expected[9])] == "head"
     assert torch.equal(pose_set.keypoints, expected[None, :, None].expand(20, 16, 2))
-    back = camera_to_world(pose_set.poses[:5], pose_set.orientation[0], pose_set.translation[0])
+    camera = pose_set.sequences[0].camera
+    back = camera_to_world(pose_set.poses[:5], torch.tensor(camera.orientation), torch.tensor(camera.translation))
     torch.testing.assert_close(back, torch.from_numpy(world[:, [layout_3d.index(j) for j in H36M_16.joints]]))
 
 
 # ----------------------------------------------------------------------------------------------------- actions, windows
-
-
-def test_action_names():
-    assert [canonical_action(a) for a in ("Photo", "TakingPhoto 1", "Taking Photo", "WalkingDog 1", "Walking 2")] == [
-        "Photo", "Photo 1", "Photo", "WalkDog 1", "Walking 2",
-    ]  # fmt: skip
-    assert [action_label(a) for a in ("Taking Photo 1", "Walking", "Cmu01x01")] == ["Photo", "Walking", "Cmu01x01"]
 
 
 def test_selecting_actions():
@@ -289,36 +225,6 @@ def test_frame_windows():
     for arguments in ((0.0, 1), (1.5, 1), (float("nan"), 1), (1.0, 0)):
         with pytest.raises(InputError, match="--subset|--downsample"):
             frame_window(10, *arguments)
-
-
-# ------------------------------------------------------------------------------------------------------ ITES's 2D input
-
-
-def test_ites_keypoints(tiny):
-    pose_set = load_pose_set(tiny, "tiny", "noisy", "S9,S11")
-    before = pose_set.keypoints.clone()
-    found = ites_keypoints(pose_set)
-    assert torch.equal(pose_set.keypoints, before) and found.dtype == torch.float32
-    points = (before - before[:, :1]).double() / pose_set.focal[:, None].double()
-    expected = points * 0.2 / (points[:, 0] - points[:, 10]).norm(dim=-1).mean()
-    torch.testing.assert_close(found.double(), expected, atol=1e-7, rtol=1e-6)
-    assert (found[:, 10] - found[:, 0]).norm(dim=-1).mean().item() == pytest.approx(0.2, rel=1e-6)
-    one = load_pose_set(tiny, "tiny", "noisy", "S9")  # another split has another scale
-    assert not torch.allclose(ites_keypoints(one), found[: len(one)], rtol=1e-5)
-    torch.testing.assert_close(ites_normalise(before, pose_set.focal, length=0.4), 2 * found)
-
-
-def test_scale_is_summed_accurately():
-    """A running float32 sum of 2 million equal lengths is off by more than this."""
-    points = torch.zeros(2_000_000, 2, 2)
-    points[:, 1, 0] = 0.1
-    points[0, 1, 0] = 1e5
-    mean = (1e5 + 1_999_999 * float(torch.tensor(0.1))) / 2_000_000
-    assert scale_root_to_head(points, 0, 1)[1, 1, 0].item() == pytest.approx(
-        0.2 * float(torch.tensor(0.1)) / mean, rel=2e-7
-    )
-    with pytest.raises(InputError, match="fall together"):
-        scale_root_to_head(torch.ones(3, 17, 2))
 
 
 # ------------------------------------------------------------------------------------------------------------ bad input

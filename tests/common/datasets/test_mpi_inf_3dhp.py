@@ -7,7 +7,6 @@ import torch
 from common.datasets.mpi_inf_3dhp import TEST_SET, find_test_set, load_test_set
 from common.errors import InputError
 from common.skeleton import H36M_16, H36M_17
-from common.synthetic import cross
 
 
 @pytest.fixture
@@ -27,14 +26,15 @@ def write(tmp_path):
 def test_arrays_come_out_as_they_are(write):
     file, arrays = write()
     data = load_test_set(file)
-    assert data.name == "3DHP" and data.keypoints.dtype == data.poses.dtype == torch.float32
+    assert data.name == "3dhp" and data.summary() == "7 poses" and data.stills and data.unit == "screen"
+    assert data.keypoints.dtype == data.poses.dtype == torch.float32
     assert np.array_equal(data.poses.numpy(), arrays["pose3d"])
     assert np.array_equal(data.keypoints.numpy(), arrays["pose2d"].astype(np.float32))
     data = load_test_set(str(file), H36M_17, device="meta")
     assert data.keypoints.shape == (7, 17, 2) and data.poses.device.type == "meta"
     back = load_test_set(file, H36M_17).poses[:, [H36M_17.index(joint) for joint in H36M_16.joints]]
     torch.testing.assert_close(back, torch.from_numpy(arrays["pose3d"]))
-    assert load_test_set(write("mine.npz")[0]).name == "MINE"
+    assert load_test_set(write("mine.npz")[0]).name == "mine"
 
 
 def with_value(array, index, value):
@@ -84,24 +84,9 @@ def test_where_the_file_is_looked_for(tmp_path, monkeypatch):
     data_dir, run_dir = tmp_path / "files", tmp_path / "run"
     run_dir.mkdir()
     monkeypatch.chdir(run_dir)
-    assert find_test_set(data_dir, "h36m") is None and find_test_set(data_dir, "synthetic", "3dhp") is None
+    assert find_test_set(data_dir) is None
     for place in (data_dir / "test_3dhp.npz", data_dir / TEST_SET, TEST_SET):
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(b"")
-        assert find_test_set(data_dir, "h36m") == find_test_set(str(data_dir), "synthetic", "3dhp") == place
+        assert find_test_set(data_dir) == find_test_set(str(data_dir)) == place
     assert str(TEST_SET) == "data_extra/test_set/test_3dhp.npz"
-
-
-def test_the_synthetic_twin_is_made_on_first_use(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    make = cross.make_cross
-    monkeypatch.setattr(cross, "make_cross", lambda seed: make(seed, 0.5))
-    file = cross.ensure_cross("files")
-    assert find_test_set("files", "synthetic") == file
-    assert file.name == "test_synthetic_cross.npz" and load_test_set(file).name == "SYNTHETIC_CROSS"
-    assert find_test_set("files", "h36m") is None
-    assert find_test_set("files", "h36m", "synthetic_cross") == file
-    (tmp_path / "files" / "test_3dhp.npz").write_bytes(b"")
-    assert find_test_set("files", "synthetic") == find_test_set("files", "synthetic", "synthetic_cross") == file
-    with pytest.raises(InputError, match="unknown cross-data set 'mpii'; there are: 3dhp, synthetic_cross"):
-        find_test_set("files", "h36m", "mpii")

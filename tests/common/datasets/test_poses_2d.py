@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.io as scipy_io
 import torch
 
 from common.datasets import poses_2d
@@ -52,14 +53,14 @@ def test_sets_are_joined(tmp_path):
     options = dict(subjects="S1,S5", actions="Eating", downsample=2)
     tiny = load_pose_set(tmp_path, "tiny", "gt", **options)
     both = load_poses_2d(" mpii , tiny,mpii", tmp_path, "gt", **options)
-    assert both.names == ("mpii", "tiny") and len(both) == 45 + len(tiny)
+    assert both.name == "mpii,tiny" and len(both) == 45 + len(tiny)
     assert both.keypoints[45:].equal(tiny.keypoints) and both.poses is None
-    assert both.source.tolist() == [0] * 45 + [1] * len(tiny)
+    assert [seq.dataset for seq in both.sequences] == ["mpii"] * 45 + ["tiny"] * len(tiny.sequences)
     for i, sequence in enumerate(tiny.sequences):
         rows = slice(45 + sequence.start, 45 + sequence.start + sequence.length)
         assert sequence.length == 5
         assert set(both.first[rows].tolist()) == {rows.start} and set(both.last[rows].tolist()) == {rows.stop - 1}, i
-    assert both.summary() == f"mpii 45 and tiny {len(tiny)} poses"
+    assert both.counts() == {"mpii": 45, "tiny": len(tiny)}
 
 
 def test_poses_for_validation(tmp_path):
@@ -74,7 +75,6 @@ def test_poses_for_validation(tmp_path):
 
 
 def test_mpi_inf_3dhp(tmp_path):
-    scipy_io = pytest.importorskip("scipy.io")
     rng, views = np.random.default_rng(0), {}
     for subject, name, frames in (("S1", "Seq1", 5), ("S1", "Seq2", 4), ("S8", "Seq1", 3)):
         folder = tmp_path / "mpi_inf_3dhp" / subject / name

@@ -13,6 +13,7 @@ from PIL import Image
 
 from common.camera import h36m_cameras, world_to_camera
 from common.draw import animation, scene
+from common.draw.colours import COLOURS, FLOOR, INK, PAPER
 from common.errors import InputError
 from common.skeleton import COCO_17, H36M_16, H36M_17, LAYOUTS, convert
 
@@ -105,10 +106,10 @@ def test_turntable_keeps_heights_and_hides_far_behind_near():
 def test_nothing_leaves_the_bounds_while_turning_and_the_floor_is_at_the_lowest_joint(place):
     poses = walking()
     poses[2, :, 2] += 0.3  # a jump
-    (view,) = scene.views_3d([poses], [H36M_17], np.linspace(0, 360, FRAMES), place=place)
-    for points in (view.joints, view.floor, view.grid, view.shadow):
-        assert (points.reshape(-1, 2) >= view.bounds[0]).all() and (points.reshape(-1, 2) <= view.bounds[1]).all()
-    gap = (view.joints - view.shadow)[..., 1].min(1)  # of the lowest joint over its shadow
+    (panel,) = scene.panels_3d([poses], [H36M_17], np.linspace(0, 360, FRAMES), place=place)
+    for points in (panel.joints, panel.floor, panel.grid, panel.shadow):
+        assert (points.reshape(-1, 2) >= panel.bounds[0]).all() and (points.reshape(-1, 2) <= panel.bounds[1]).all()
+    gap = (panel.joints - panel.shadow)[..., 1].min(1)  # of the lowest joint over its shadow
     assert gap.min() == pytest.approx(0, abs=1e-9)
     # only a floor that follows the feet, or a root that is held still, hides the jump
     assert (gap[2] > 0.2) == (place == "world")
@@ -116,8 +117,8 @@ def test_nothing_leaves_the_bounds_while_turning_and_the_floor_is_at_the_lowest_
 
 @pytest.mark.parametrize("scale", (1e-3, 1.0, 1e3))
 def test_view_does_not_depend_on_the_size_of_the_scene(scale):
-    (small,) = scene.views_3d([walking()], [H36M_17], np.zeros(FRAMES))
-    (large,) = scene.views_3d([walking() * scale], [H36M_17], np.zeros(FRAMES))
+    (small,) = scene.panels_3d([walking()], [H36M_17], np.zeros(FRAMES))
+    (large,) = scene.panels_3d([walking() * scale], [H36M_17], np.zeros(FRAMES))
     np.testing.assert_allclose(large.joints, small.joints * scale, rtol=1e-9)
     assert len(large.grid[0]) < 30
 
@@ -141,33 +142,23 @@ def test_skeleton_on_given_axes_is_upright_with_its_sides_coloured(kind):
     pose = walking(1)[0]
 
     def paint(axes):
-        if kind == "2d":
-            animation.draw_2d(axes, pixels(pose), H36M_17)
-        else:
-            animation.draw_3d(axes, pose, H36M_17)
+        flat = scene.panel_2d(pixels(pose)[None], H36M_17)
+        animation.draw_panel(axes, flat if kind == "2d" else scene.panels_3d([pose[None]], [H36M_17], np.zeros(1))[0])
 
     picture = on_axes(paint)
-    left, right, centre = (where(picture, animation.COLOURS[side]) for side in ("left", "right", "centre"))
+    left, right, centre = (where(picture, COLOURS[side]) for side in ("left", "right", "centre"))
     assert min(len(left), len(right), len(centre)) > 50
     assert left[:, 1].mean() < 95 < 105 < right[:, 1].mean()  # seen from behind
     assert centre[:, 0].min() < left[:, 0].min() < left[:, 0].max() - 60  # head above shoulder above foot
-    assert (len(where(picture, animation.FLOOR)) > 500) == (kind == "3d")
+    assert (len(where(picture, FLOOR)) > 500) == (kind == "3d")
 
 
-def test_keypoints_are_drawn_over_an_image_where_they_are():
-    keypoints = np.full((17, 2), 150.0)
-
-    def paint(axes):
-        axes.imshow(np.full((200, 200, 3), 255, np.uint8), extent=(0, 200, 200, 0))
-        animation.draw_2d(axes, keypoints, H36M_17, keep_limits=True)
-
-    np.testing.assert_allclose(where(on_axes(paint), animation.COLOURS["centre"]).mean(0), 150, atol=1)
-
-
-@pytest.mark.parametrize("points", (np.zeros((16, 2)), np.zeros((17, 3)), np.zeros((1, 17, 2)), np.zeros(17)))
+@pytest.mark.parametrize(
+    "points", (np.zeros((1, 16, 2)), np.zeros((1, 17, 3)), np.zeros((17, 2)), np.zeros((0, 17, 2)))
+)
 def test_wrong_keypoints_are_refused_by_shape(points):
     with pytest.raises(InputError, match="expected .*17"):
-        animation.draw_2d(Figure().add_subplot(), points, H36M_17)
+        scene.check_points("keypoints", points, H36M_17, (2,))
 
 
 # --------------------------------------------------------------------------------------------------------------- films
@@ -191,21 +182,21 @@ def test_gif_frames_differ_and_show_upright_coloured_figures_on_a_floor(tmp_path
     assert all((a != b).any() for a, b in zip(frames, frames[1:], strict=False))
     height = len(frames[0])
     for picture in frames:
-        assert len(where(picture, animation.PAPER)) > picture.size / 3 / 2  # flat paper, not a neighbour of white
+        assert len(where(picture, PAPER)) > picture.size / 3 / 2  # flat paper, not a neighbour of white
         for panel in range(3):
             body = picture[: int(0.85 * height), 200 * panel : 200 * (panel + 1)]  # without the legend
-            left, right, head = (where(body, animation.COLOURS[side]) for side in ("left", "right", "centre"))
+            left, right, head = (where(body, COLOURS[side]) for side in ("left", "right", "centre"))
             assert min(len(left), len(right), len(head)) > 30
             assert left[:, 1].mean() < right[:, 1].mean()
             assert head[:, 0].min() < left[:, 0].min() < left[:, 0].max() - 50
-            assert (len(where(body, animation.FLOOR)) > 500) == (panel > 0)
+            assert (len(where(body, FLOOR)) > 500) == (panel > 0)
 
 
 def test_limits_stand_still_while_the_figure_moves(tmp_path):
     poses = walking()
     moving = pixels(poses) + np.arange(FRAMES)[:, None, None] * (40.0, 0.0)
     path = animation.save_animation(tmp_path / "walk.gif", [moving], ["2D"], H36M_17, width=300)
-    columns = [where(picture[:-60], animation.COLOURS["left"])[:, 1].mean() for picture in gif_frames(path)]
+    columns = [where(picture[:-60], COLOURS["left"])[:, 1].mean() for picture in gif_frames(path)]
     assert (np.diff(columns) > 5).all()
 
 
@@ -224,7 +215,7 @@ def test_errors_are_written_under_their_panels(tmp_path):
 def test_long_titles_are_cut_to_their_panel(tmp_path):
     titles = ["word " * 40, "$x", "Ground truth"]
     path = animation.save_animation(tmp_path / "walk.gif", three_panels(), titles, H36M_17, width=600)
-    ink = where(gif_frames(path)[0][:22], animation.INK)[:, 1]
+    ink = where(gif_frames(path)[0][:22], INK)[:, 1]
     assert ink.min() > 2 and not ((ink > 197) & (ink < 203)).any()
 
 
@@ -240,7 +231,7 @@ def test_missing_joints_are_left_out(tmp_path, missing, name):
     if name == "walk.gif":
         frames = gif_frames(tmp_path / name)
         assert len(frames) == FRAMES
-        coloured = [len(where(picture[:-40], animation.COLOURS["left"])) > 0 for picture in frames]
+        coloured = [len(where(picture[:-40], COLOURS["left"])) > 0 for picture in frames]
         assert coloured == {"root": [1] * 5, "frame": [1, 1, 0, 1, 1], "all": [0] * 5}[missing]
 
 
@@ -248,9 +239,9 @@ def test_contact_sheet_has_a_column_for_each_chosen_frame(tmp_path):
     with Image.open(film(tmp_path, "sheet.png", errors=np.ones(FRAMES))) as sheet:
         picture = np.asarray(sheet.convert("RGB")).astype(int)
     assert picture.shape[1] == 600
-    columns = np.unique(where(picture[:-30], animation.COLOURS["left"])[:, 1])
+    columns = np.unique(where(picture[:-30], COLOURS["left"])[:, 1])
     assert 1 + (np.diff(columns) > 20).sum() == FRAMES
-    rows = np.unique(where(picture[:-30], animation.COLOURS["left"])[:, 0])
+    rows = np.unique(where(picture[:-30], COLOURS["left"])[:, 0])
     assert 1 + (np.diff(rows) > 20).sum() == 3
 
 
@@ -348,30 +339,3 @@ def test_mp4_repeats_what_ffmpeg_complains_about(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="status 3: no such codec"):
         film(tmp_path, "walk.mp4")
     assert os.listdir(tmp_path) == ["bin"]
-
-
-# -------------------------------------------------------------------------------------------------------------- curves
-
-
-def test_curves_are_drawn_in_their_colours(tmp_path):
-    steps = np.arange(1, 20)
-    curves = {"teacher": (steps, 100 / steps), "student $": (steps, np.where(steps == 5, np.nan, 80 / steps))}
-    path = animation.plot_curves(tmp_path / "curves.png", curves, title="MPJPE", ylabel="mm", log_scale=True)
-    with Image.open(path) as image:
-        picture = np.asarray(image.convert("RGB")).astype(int)
-    assert all(len(where(picture, colour)) > 100 for colour in animation.CURVE_COLOURS[:2])
-    assert not len(where(picture, animation.CURVE_COLOURS[2])) and os.listdir(tmp_path) == ["curves.png"]
-
-
-@pytest.mark.parametrize(
-    ("name", "curves", "message"),
-    (
-        ("a.png", {}, "at least one curve"),
-        ("a.png", {"loss": ([1, 2], [1])}, "curve 'loss'"),
-        ("a.bmp", {"loss": ([1], [1])}, "'.bmp'"),
-    ),
-)
-def test_bad_curves_are_named(tmp_path, name, curves, message):
-    with pytest.raises(InputError, match=message):
-        animation.plot_curves(tmp_path / name, curves)
-    assert not os.listdir(tmp_path)

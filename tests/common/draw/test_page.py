@@ -1,6 +1,5 @@
 """The page for the browser: what the file holds, and, where a Chromium is at hand, how it behaves there."""
 
-import argparse
 import base64
 import io
 import json
@@ -12,8 +11,9 @@ import torch
 from PIL import Image
 
 from common.draw import page as vis_html
-from common.draw.scene import ELEVATION, camera_azimuth, to_z_up, turntable
+from common.draw.scene import FROM_ABOVE, camera_azimuth, to_z_up, turntable
 from common.errors import InputError
+from common.run.options import Parser
 from common.skeleton import COCO_17, H36M_17
 from tests import browser
 from tests.tiny_dataset import tiny_poses
@@ -140,8 +140,8 @@ def test_bad_input_is_refused_in_one_line(tmp_path):
 
 
 def test_the_option():
-    parser = argparse.ArgumentParser()
-    vis_html.add_option(parser.add_argument_group("Testing"))
+    parser = Parser()
+    parser.add_table("Testing", [vis_html.VIS_HTML])
     assert parser.parse_args([]).vis_html is None
     assert parser.parse_args(["--vis-html", "a.html"]).vis_html.name == "a.html"
 
@@ -205,7 +205,7 @@ def test_it_draws_what_the_turntable_sees(page, tmp_path):
         placed = pose - pose[:, :1]
         placed = placed[100] - (0, 0, placed[..., 2].min())
         distance = 5 * max(floor["radius"], floor["height"])
-        expected, _ = turntable(placed - (0, 0, floor["height"] / 2), azimuth, ELEVATION, distance)
+        expected, _ = turntable(placed - (0, 0, floor["height"] / 2), azimuth, FROM_ABOVE, distance)
         found = joints(page, 2) * (1, -1)
         expected, found = expected - expected.mean(0), found - found.mean(0)
         scale = (expected * found).sum() / (expected**2).sum()

@@ -6,7 +6,7 @@ import torch
 from PIL import Image, ImageColor
 
 from common.draw import turntable
-from common.draw.animation import COLOURS
+from common.draw.colours import COLOURS
 from common.errors import InputError
 from common.skeleton import H36M_17
 from common.video.frames import Pictures

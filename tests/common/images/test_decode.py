@@ -187,7 +187,7 @@ def test_pckh_table(tmp_path):
     predictions[2, 15, 1] += 49
     predictions[:, 12] += 60  # right shoulder: all
     predictions[:, 6] += 1000  # hip: not in the table
-    pckh.write_predictions(tmp_path / "preds.mat", predictions)
+    mat.save_mat(tmp_path / "preds.mat", preds=predictions.numpy())
     found = pckh.scores(pckh.read_predictions(tmp_path / "preds.mat"), truth)
     assert found["head"] == 75 and found["shoulder"] == 50 and found["wrist"] == found["hip"] == 100
     assert found["mean"] == pytest.approx((75 + 0 + 12 * 100) / 14)

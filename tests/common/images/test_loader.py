@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.common.test_image_data import people, without_3d
 
 from common.errors import InputError
 from common.images.loader import (
@@ -20,6 +19,7 @@ from common.images.loader import (
 )
 from common.images.people import CropOptions, Crops
 from common.run.run import Run
+from tests.common.images.test_people import people, without_3d
 
 OPTIONS = CropOptions(input_size=(32, 32), map_size=(8, 8))
 

@@ -17,9 +17,9 @@ from common.images.people import (
     CropOptions,
     Crops,
     People,
+    bgr_input,
     draw_augmentation,
     make_sample,
-    normalise,
     select,
 )
 
@@ -183,8 +183,8 @@ def test_sets_of_two_layouts_are_refused():
 
 def test_normalise_as_published():
     image = torch.randint(0, 256, (2, 5, 6, 3), dtype=torch.uint8)
-    found = normalise(image)
+    found = bgr_input(image)
     blue_first = image.numpy()[..., ::-1].astype(np.float64) / 256
     np.testing.assert_allclose(found.numpy(), ((blue_first - MEAN) / STD).transpose(0, 3, 1, 2), atol=1e-5)
     assert found.is_contiguous(memory_format=torch.channels_last) and found.dtype == torch.float32
-    np.testing.assert_allclose(normalise(image, 255.0, standardise=False)[:, 2], image[..., 0] / 255, atol=1e-6)
+    np.testing.assert_allclose(bgr_input(image, 255.0, standardise=False)[:, 2], image[..., 0] / 255, atol=1e-6)

@@ -8,11 +8,9 @@ import pytest
 from PIL import Image
 
 from common.errors import InputError
-from common.images.coco_images import load_coco_images
 from common.images.decode import H36M_TO_MPII
-from common.images.h36m_images import load_h36m_images
-from common.images.mpii_images import load_mpii_images
 from common.images.people import CropOptions, Crops
+from common.images.readers import load_coco_images, load_h36m_images, load_mpii_images
 
 CACHE = "HM36_eccv_challenge_{0}_cache/HM36_eccv_challenge_{0}_w288xh384_keypoint_jnt_bbox_db.pkl"
 

@@ -65,7 +65,8 @@ def test_2d_and_depth_are_the_cameras(folder, images):
     matrix = images.matrix.astype(np.float64)
     expected = np.einsum("nij,nkj->nki", matrix[..., :2], poses.keypoints.numpy()) + matrix[:, None, :, 2]
     assert images.joints == pytest.approx(expected, abs=0.05)
-    z, focal = poses.poses[..., 2].numpy(), matrix[:, 0, 0] * poses.focal.numpy().prod(1) ** 0.5
+    focal = poses.intrinsics()[poses.sequence, :2].numpy()
+    z, focal = poses.poses[..., 2].numpy(), matrix[:, 0, 0] * focal.prod(1) ** 0.5
     assert images.depth == pytest.approx((z - z[:, :1]) * (focal / z[:, 0])[:, None], abs=0.01)
 
 

@@ -48,7 +48,7 @@ def test_a_walk_is_followed_and_looked_at_closely():
     """A person of a fifth of the picture's width: in the whole picture a map's pixel is 40 wide, in the end 11."""
     centers = np.stack([np.linspace(150, 500, 40), np.full(40, 200)], -1)
     images, joints = zip(*(picture(center, 150, dot=0.045) for center in centers), strict=True)
-    raw = find.follow(FINDER, images, 0.04)
+    raw = find.find_in_video(FINDER, images, 0.04)
     assert (raw.layout, raw.size, len(raw.frames)) == ("mpii16", (640, 360), 40)
     points = np.stack([people[0] for people in raw.people])
     assert points.shape == (40, MPII_16.num_joints, 3)
@@ -62,10 +62,10 @@ def test_a_walk_is_followed_and_looked_at_closely():
 def test_frames_without_a_person_are_unsure():
     image, _ = picture(np.array((320, 180)), 250)
     images = [image] * 5 + [Image.new("RGB", image.size)] * 2 + [image] * 5
-    points = np.stack([people[0] for people in find.follow(FINDER, images, 0.03).people])
+    points = np.stack([people[0] for people in find.find_in_video(FINDER, images, 0.03).people])
     assert (points[5:7, :, 2] == 0).all() and (points[:5, :, 2] > 0.03).all()
     assert np.isfinite(points).all()
-    nobody = find.follow(FINDER, images[5:7], 0.03)
+    nobody = find.find_in_video(FINDER, images[5:7], 0.03)
     assert (np.stack([people[0] for people in nobody.people])[..., 2] == 0).all()
 
 
@@ -74,12 +74,12 @@ def test_a_box_says_where_to_look():
     image, left = picture(np.array((120, 180)), 150)
     other, _ = picture(np.array((520, 180)), 300)
     both = Image.fromarray(np.maximum(np.asarray(image), np.asarray(other)))
-    raw = find.follow(FINDER, [both] * 3, 0.03, box=(40, 90, 160, 180))
+    raw = find.find_in_video(FINDER, [both] * 3, 0.03, box=(40, 90, 160, 180))
     assert np.linalg.norm(raw.people[0][0][:, :2] - left, axis=-1).max() < 25
 
 
 def test_box_option():
-    assert find.box("640, 200,300,700") == (640, 200, 300, 700)
+    assert find.parse_box("640, 200,300,700") == (640, 200, 300, 700)
     for text in ("1,2,3", "a,b,c,d", "0,0,0,5", "1;2;3;4"):
         with pytest.raises(argparse.ArgumentTypeError, match="expected"):
-            find.box(text)
+            find.parse_box(text)

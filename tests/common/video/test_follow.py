@@ -4,7 +4,6 @@ import logging
 
 import numpy as np
 import pytest
-from tests.common.test_keypoint_files import BODY_25, body, expected, listed, openpose, write
 
 from common.errors import InputError
 from common.files.npz import save_npz
@@ -12,6 +11,7 @@ from common.skeleton import COCO_17, H36M_17
 from common.video.follow import FOUND, GUESSED, INTERPOLATED, follow, gap_lengths, smooth
 from common.video.layouts import h36m_matrix, layout_by_names
 from common.video.read import coco_keypoints, read_keypoints
+from tests.common.video.test_read import BODY_25, body, expected, listed, openpose, write
 
 NAMES = COCO_17.joints
 

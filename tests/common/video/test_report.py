@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from tests.common.test_keypoint_files import body, listed
 
 from common.skeleton import COCO_17, H36M_17
 from common.video import report
 from common.video.read import read_keypoints
 from common.video.report import describe, exchanged, reference, statistics, warnings
+from tests.common.video.test_read import body, listed
 from tests.tiny_dataset import tiny_keypoints, tiny_poses
 
 SIZE = (1000, 1000)

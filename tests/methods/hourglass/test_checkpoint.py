@@ -37,7 +37,7 @@ def same(found: dict, expected: dict) -> bool:
 
 def rebuilt(saved: hc.SavedImageNetwork) -> dict:
     model = models.create(saved.name, **saved.sizes)
-    hc.load_weights(model, saved.state, "file")
+    hc.load_any_stage(model, saved.state, "file")
     return model.state_dict()
 
 
@@ -169,13 +169,13 @@ def test_stage_2_starts_from_stage_1(kind, caplog):
     sizes = {"layers": 18} if kind == "pose_resnet" else SMALL
     flat, deep = models.create(kind, **sizes), models.create(kind, depth=True, **sizes)
     fresh = {name: value.clone() for name, value in deep.state_dict().items()}
-    hc.load_weights(deep, flat.state_dict(), "mpii.pth")
+    hc.load_any_stage(deep, flat.state_dict(), "mpii.pth")
     found = deep.state_dict()
     assert same({name: found[name] for name in flat.state_dict()}, flat.state_dict())
     own = set(found) - set(flat.state_dict())
     assert own and all(torch.equal(found[name], fresh[name]) for name in own)
     assert "mpii.pth has no depths" in caplog.text
-    hc.load_weights(flat, fresh, "fusion_3d.pth")
+    hc.load_any_stage(flat, fresh, "fusion_3d.pth")
     assert same(flat.state_dict(), {name: fresh[name] for name in flat.state_dict()})
     assert "fusion_3d.pth has depths, which this network leaves out" in caplog.text
 
@@ -183,12 +183,12 @@ def test_stage_2_starts_from_stage_1(kind, caplog):
 def test_anything_else_must_fit(resnet):
     state = resnet.state_dict()
     without = {name: value for name, value in state.items() if name != "hm.bias"}
-    assert "1 missing (hm.bias)" in refusal(hc.load_weights, resnet, without, "file")
+    assert "1 missing (hm.bias)" in refusal(hc.load_any_stage, resnet, without, "file")
     half = {name: value for name, value in state.items() if name != "depth.bias"}
-    assert "1 missing (depth.bias)" in refusal(hc.load_weights, resnet, half, "file")
-    assert "1 unexpected (fc.bias)" in refusal(hc.load_weights, resnet, state | {"fc.bias": torch.ones(1)}, "file")
+    assert "1 missing (depth.bias)" in refusal(hc.load_any_stage, resnet, half, "file")
+    assert "1 unexpected (fc.bias)" in refusal(hc.load_any_stage, resnet, state | {"fc.bias": torch.ones(1)}, "file")
     wider = models.create("pose_resnet", layers=18, joints=17, depth=True)
-    assert "4 of another size" in refusal(hc.load_weights, wider, state, "file")
+    assert "4 of another size" in refusal(hc.load_any_stage, wider, state, "file")
 
 
 # ------------------------------------------------------------ ImageNet

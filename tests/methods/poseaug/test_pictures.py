@@ -6,7 +6,7 @@ import torch
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from common.draw import animation
+from common.draw.colours import COLOURS
 from common.errors import InputError
 from common.skeleton import H36M_16
 from methods.poseaug.pictures import STAGES, save_augmentation, save_stages
@@ -41,7 +41,7 @@ def panel(path, row: int, column: int) -> np.ndarray:
 
 def where(picture: np.ndarray, side: str) -> np.ndarray:
     """(row, column) of the pixels in a side's colour."""
-    return np.argwhere((picture == np.round(np.array(to_rgb(animation.COLOURS[side])) * 255)).all(-1))
+    return np.argwhere((picture == np.round(np.array(to_rgb(COLOURS[side])) * 255)).all(-1))
 
 
 @pytest.fixture(scope="module")

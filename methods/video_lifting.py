@@ -1,4 +1,4 @@
-"""What `demo.py` does with a file of 2D keypoints around lifting them: read, report, stand upright, write."""
+"""Lifted videos: their 2D keypoints read and reported on, their poses stood upright and written, for `demo.py`."""
 
 import argparse
 import logging
@@ -10,10 +10,10 @@ import numpy as np
 
 from common.draw import animation, page, turntable
 from common.errors import InputError
-from common.run.options import Parser, number
+from common.run.options import number
 from common.skeleton import H36M_17
 from common.video import report, upright
-from common.video.following_options import add_following_options
+from common.video.follow import FOLLOWING
 from common.video.formats import RawKeypoints
 from common.video.frames import Pictures
 from common.video.read import FPS, KeypointFile, image_size, read_keypoints
@@ -22,24 +22,16 @@ from methods import lifters
 
 log = logging.getLogger(__name__)
 
-
-def add_options(parser: Parser) -> None:
-    """What reading a video's keypoints and writing its poses can be told."""
-    group = parser.add_argument_group("Keypoints of a video")
-    add_following_options(group)
-    group.add_argument(
-        "--image-size", type=image_size, metavar="WxH",
-        help="of the video, pixels; default: as the keypoints' file or --input says",
-    )  # fmt: skip
-    group.add_argument(
-        "--camera-pitch", type=number(float, -90, 90), metavar="DEGREES",
-        help="how far the camera looks down; default: found from feet and bodies",
-    )  # fmt: skip
-    group.add_argument("--causal", action="store_true", default=None, help="videopose was trained with --causal")
-    group.add_argument(
-        "--vis-frames", type=number(int, 1), default=300, metavar="N", help="length of the film, in pictures"
-    )
-    page.add_option(group)
+# What reading a video's keypoints and writing its poses can be told.
+OPTIONS = (
+    *FOLLOWING,
+    ("--image-size", image_size, None, "of the video, pixels; default: as the keypoints' file or --input says", "WxH"),
+    ("--camera-pitch", number(float, -90, 90), None,
+     "how far the camera looks down; default: found from feet and bodies", "DEGREES"),
+    ("--causal", bool, None, "videopose was trained with --causal"),
+    ("--vis-frames", number(int, 1), 300, "length of the film, in pictures", "N"),
+    page.VIS_HTML,
+)  # fmt: skip
 
 
 def read(

@@ -15,6 +15,7 @@ from benchmarks.textbook_lifters import TextbookGCN, TextbookMLP, TextbookSTGCN,
 from common import metrics
 from common.camera import unproject
 from common.rotation import ITES_PI, random_rotations
+from methods.ites.metrics import ites_evaluation
 from models.adversarial.losses import chen_lift
 from models.functional import centre
 from models.student import student_losses
@@ -96,7 +97,7 @@ def lifter_loss(model: nn.Module, data: tuple[Tensor, ...], rotations: None) -> 
 
 def ites_errors(pose: Tensor, target: Tensor) -> Tensor:
     """The published evaluation of both mirror solutions."""
-    return metrics.ites_evaluation(pose, target).mpjpe
+    return ites_evaluation(pose, target).mpjpe
 
 
 def lifter_errors(pose: Tensor, target: Tensor) -> Tensor:
