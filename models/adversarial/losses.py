@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from common.camera import perspective
-from models.functional import centre, rotate
+from models.layers import centre, rotate
 
 THORAX, NECK, HEAD, LEFT_SHOULDER, RIGHT_SHOULDER = 8, 9, 10, 11, 14
 CHEN_DISTANCE = 10.0  # camera to root, where the head is 1 from the root on average

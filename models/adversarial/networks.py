@@ -10,8 +10,7 @@ the softplus losses of `gan_losses` belong). Parameters have the names and shape
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.fast.norm_relu_dropout import norm_relu_dropout
-from models.functional import full_precision, no_autocast
+from models.layers import full_precision, no_autocast, norm_relu_dropout
 from models.mlp import Stage
 
 

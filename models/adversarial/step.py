@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.adversarial import losses
-from models.functional import rotate
+from models.layers import rotate
 
 GOLDEN = (1 + 5**0.5) / 2
 CHUNK = 8192  # poses at once where nothing is learned

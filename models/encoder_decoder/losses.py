@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.functional import full_precision, no_autocast
+from models.layers import full_precision, no_autocast
 from models.resnet import ResNet
 
 # ------------------------------------------------------------ images

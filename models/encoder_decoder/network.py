@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from common.errors import InputError
 from models.encoder_decoder.resnet_encoder import ResNetEncoder
 from models.encoder_decoder.unet import Up, double_conv, encode
-from models.functional import full_precision, no_autocast, rotate
+from models.layers import full_precision, no_autocast, rotate
 
 FILTERS = (64, 128, 256, 512, 512, 512)
 ENCODERS = ("resnet", "unet")

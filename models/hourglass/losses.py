@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.functional import full_precision, no_autocast
+from models.layers import full_precision, no_autocast
 
 # Bones by group, as pairs of joints: legs, arms, hips, shoulders. Within a group the lengths, times the bones' weights,
 # are the same for everybody: the mean ratios of thigh to shin and of upper arm to forearm are divided out.

@@ -7,7 +7,7 @@ from common import metrics
 from common.skeleton import H36M_16, adjacency, mirror
 from methods.poseaug.evaluation import flip_average
 from models import stgcn
-from models.functional import centre
+from models.layers import centre
 from tests.golden.rule import EXACT, Golden, Tolerance, filled_state, load_filled
 
 INPUTS = ("input_2d", "target_3d")

@@ -15,7 +15,7 @@ from models.encoder_decoder.views import (
     user_rotation,
     view_rotation,
 )  # fmt: skip
-from models.functional import rotate
+from models.layers import rotate
 
 SMALL = {"resolution": 32, "encoder": "unet", "feature_scale": 16, "latent_fg": 8, "latent_3d": 12, "pose_width": 16}
 
