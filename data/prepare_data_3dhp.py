@@ -95,7 +95,7 @@ def make_set(args) -> None:
             print(f"{folder.name}: {frames:,} valid frames in {count} takes; its camera fits to {off:.1f} pixels")
     subjects = list(takes)
     train, test = [s for s in subjects if s not in SIZES], [s for s in subjects if s in SIZES]
-    for file in captures.save(args.data_dir, "3dhp", takes, train, test, mpi_inf_release.FPS):
+    for file in captures.save(args.data_dir, "3dhp", takes, train, test, mpi_inf_release.FPS, "gt"):
         print(f"{file}  {file.stat().st_size / 1e6:.1f} MB")
 
 

@@ -24,7 +24,7 @@ class Take(NamedTuple):
 
     poses: np.ndarray  # (T, 17, 3), metres, world
     cameras: list[dict[str, Any]]  # of `camera`
-    keypoints: list[np.ndarray]  # (T, 17, 2) in each camera, pixels
+    keypoints: list[np.ndarray]  # (T, 17, 2) in each camera, pixels; NaN where a detector found nobody
 
 
 def camera(
@@ -63,18 +63,18 @@ def runs(valid: np.ndarray, labels: np.ndarray | None = None) -> list[slice]:
 
 def save(
     data_dir: Path, name: str, takes: Mapping[str, Mapping[str, Take]], train: list[str], test: list[str], fps: float,
-    keypoints: str = "gt",
+    keypoints: str,
 ) -> list[Path]:  # fmt: skip
     """Write data_3d_NAME.npz and data_2d_NAME_KEYPOINTS.npz of subject -> action -> take -> their paths.
 
     Raises:
-        InputError: nothing to write, or values that are not finite: which take.
+        InputError: nothing to write, or poses that are not finite: which take.
     """
     if not any(takes.values()):
         raise InputError(f"there is no take of {name} to write")
     for subject, actions in takes.items():
         for action, take in actions.items():
-            if not all(np.isfinite(points).all() for points in (take.poses, *take.keypoints)):
+            if not np.isfinite(take.poses).all():
                 raise InputError(f"NaN or infinity in {name}: subject {subject}, {action}: fetch its file again")
 
     def tree(part):
