@@ -45,7 +45,9 @@ class Step(NamedTuple):
 
     def input(self, network: int, expected: Tensor, start: int = 0) -> Tensor:
         """What the network saw, row `start` on: `expected`, as exact as the script's float32 has it."""
-        found = torch.cat([x for number, x in self.inputs if number == network])[start : start + len(expected)]
+        calls = [x for number, x in self.inputs if number == network]
+        assert calls, f"network {network} was not asked"
+        found = torch.cat(calls)[start : start + len(expected)]
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=2e-6)
         return found
 

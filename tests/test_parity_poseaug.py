@@ -132,6 +132,7 @@ NETWORKS = {  # and a parameter by which each is known
     "lifter": "w2.weight", "augmentor": "BAprocess.w2.weight", "disc_3d": "kcs_path_1.layer_pred.weight",
     "disc_2d": "layer_pred.weight",
 }  # fmt: skip
+KINDS = {"A": "gen_loss", "D": "d3d_dis_loss", "L": "train_P_iter"}  # of steps, and a term by which each is known
 EPOCHS, WARMUP, DF, SPREAD = 2, 1, 2, 0.1  # the last is --gloss_factordiv_ba, 0 as published
 
 
@@ -338,5 +339,7 @@ def test_poseaug(here, script, monkeypatch):
         "--gloss_factordiv_ba", SPREAD, "--checkpoint", "poseaug",
     )  # fmt: skip
     seen = watch(script, monkeypatch, "run_poseaug.py", *MLP, *options, small={"mlp": {"width": WIDTH}})
+    order = "".join(next(kind for kind, term in KINDS.items() if term in " ".join(step.losses)) for step in seen.steps)
+    assert order.rstrip("L") == "ADAAD" + "AADA", order  # two epochs of the augmentor, then the lifter
     expected = list(Training(seen).run(seen.steps))
     assert_same_losses(seen.steps, expected)
