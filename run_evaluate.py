@@ -32,21 +32,21 @@ def main() -> None:
     cross = evaluation.load_cross_data(args, run.device)
 
     scores = [evaluation.score(model, test, run, args.flip_test, more=True)]
-    if cross is not None:
-        scores.append(evaluation.score(model, cross, run, flip=True, more=True))
+    scores += [evaluation.score(model, split, run, flip=True, more=True) for split in cross]
     if args.vis_html:
         evaluation.write_page(args.vis_html, model, test, run, args.flip_test, 50 / args.downsample, args.posenet_name)
     if not run.is_main:
         return
-    for line in (line for part in scores for line in part.lines()):
+    for line in (line for part in scores for line in (*part.lines(), part.more_line())):
         print(line)
-    print(evaluation.what_was_scored(args, test, cross))
+    print(f"{evaluation.what_was_scored(args, test, cross)}; {evaluation.PCK_AUC}")
     if args.action_wise:
         print(tables.action_table(tables.summaries(scores[0].reported, test)))
     path = (args.output or file.parent) / f"results_{file.name.split('.')[0]}_{args.dataset}_{args.keypoints}.json"
     content = {
         "method": args.posenet_name, "checkpoint": str(file), "options": checkpoint.options_json(args), "joints": 16,
-        "unit": "mm; PCK (150 mm) and AUC in percent", "protocol": evaluation.what_was_scored(args, test, cross),
+        "unit": "mm, MPJVE mm a frame; PCK (150 mm) and AUC in percent", "PCK, AUC": evaluation.PCK_AUC,
+        "protocol": evaluation.what_was_scored(args, test, cross),
         "results": {part.split.name.upper(): evaluation.results_dictionary(part) for part in scores},
     }  # fmt: skip
     tables.write_json(path, content)
