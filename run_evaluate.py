@@ -37,7 +37,7 @@ def main() -> None:
         evaluation.write_page(args.vis_html, model, test, run, args.flip_test, 50 / args.downsample, args.posenet_name)
     if not run.is_main:
         return
-    for line in (line for part in scores for line in (*part.lines(), part.more_line())):
+    for line in (*(line for part in scores for line in part.lines()), *(part.more_line() for part in scores)):
         print(line)
     print(f"{evaluation.what_was_scored(args, test, cross)}; {evaluation.PCK_AUC}")
     if args.action_wise:

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from common import metrics
 from common.datasets import mpi_inf_3dhp
+from common.datasets.contract import own_split
 from common.datasets.h36m_layout import load_pose_set
+from common.datasets.projected import MADE
 from common.draw import page, tables
 from common.errors import InputError
-from common.h36m import TEST_LIST
 from common.pose_set import PoseSet, screen_keypoints, windows
 from common.run.run import Run
 from common.skeleton import H36M_16, Skeleton, mirror
@@ -85,14 +86,15 @@ def _cross_set(name: str, args: Any, device: torch.device) -> PoseSet | None:
         )
         return None
     return load_pose_set(
-        data_dir, name, cross_keypoints(args, name), TEST_LIST, downsample=args.downsample, skeleton=H36M_16,
-        device=device,
+        data_dir, name, cross_keypoints(args, name), own_split(data_dir, name)[1], downsample=args.downsample,
+        skeleton=H36M_16, device=device,
     )  # fmt: skip
 
 
 def cross_keypoints(args: Any, name: str) -> str:
     """The 2D input of a cross-data set: the same as the test subjects' where it has such, else the exact one."""
-    return args.keypoints if (Path(args.data_dir) / f"data_2d_{name}_{args.keypoints}.npz").is_file() else "gt"
+    there = (Path(args.data_dir) / f"data_2d_{name}_{args.keypoints}.npz").is_file() or args.keypoints in MADE
+    return args.keypoints if there else "gt"
 
 
 def flip_average(model: Callable[[Tensor], Tensor], keypoints: Tensor, skeleton: Skeleton = H36M_16) -> Tensor:
