@@ -45,18 +45,29 @@ SPIN_JOINTS = (14, 2, 1, 0, 3, 4, 5, 16, 12, 18, 9, 10, 11, 8, 7, 6)
 HIP_TO_HEAD = (0.3, 1.0)  # metres in which the middle of all hip-head distances must lie
 
 
+def camera_list(text: str) -> tuple[int, ...]:
+    """An option type: numbers of cameras."""
+    try:
+        return tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError as error:
+        raise ArgumentTypeError(f"expected numbers of cameras such as 0,2,4, found {text!r}") from error
+
+
+OPTIONS = (
+    ("--training", Path, None, "with S1/Seq1/annot.mat and camera.calibration", "DIR"),
+    ("--test", Path, None, "with TS1/annot_data.mat to TS6", "DIR"),
+    ("--source", Path, None, "SPIN's mpi_inf_3dhp_valid.npz", "FILE.npz"),
+    ("--cameras", camera_list, ",".join(map(str, mpi_inf_release.CHEST_CAMERAS)),
+     "of the training set, 0 to 13; the default are those at the height of the chest", "LIST"),
+    ("--true-size", bool, False, "people to train on as large as they are"),
+    ("--data-dir", Path, Path(__file__).parent, "where the files go", "DIR"),
+    ("--force", bool, False, "make the files again if they are there"),
+)  # fmt: skip
+
+
 def main() -> None:
     parser = Parser(__doc__)
-    parser.add_argument("--training", type=Path, metavar="DIR", help="with S1/Seq1/annot.mat and camera.calibration")
-    parser.add_argument("--test", type=Path, metavar="DIR", help="with TS1/annot_data.mat to TS6")
-    parser.add_argument("--source", type=Path, metavar="FILE.npz", help="SPIN's mpi_inf_3dhp_valid.npz")
-    parser.add_argument(
-        "--cameras", type=camera_list, default=",".join(map(str, mpi_inf_release.CHEST_CAMERAS)), metavar="LIST",
-        help="of the training set, 0 to 13; the default are those at the height of the chest",
-    )  # fmt: skip
-    parser.add_argument("--true-size", action="store_true", help="people to train on as large as they are")
-    parser.add_argument("--data-dir", type=Path, default=Path(__file__).parent, help="where the files go")
-    parser.add_argument("--force", action="store_true", help="make the files again if they are there")
+    parser.add_table("Data", OPTIONS)
     args = parser.parse_args()
     if not (args.training or args.test or args.source):
         parser.error("what is to be read? give --training DIR, --test DIR or --source FILE.npz")
@@ -64,14 +75,6 @@ def main() -> None:
         make_set(args)
     if args.source:
         make_test_file(args)
-
-
-def camera_list(text: str) -> tuple[int, ...]:
-    """An option type: numbers of cameras."""
-    try:
-        return tuple(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError as error:
-        raise ArgumentTypeError(f"expected numbers of cameras such as 0,2,4, found {text!r}") from error
 
 
 # ------------------------------------------------------------ the release

@@ -17,7 +17,7 @@ from common import metrics
 from common.datasets import mpi_inf_3dhp
 from common.datasets.contract import own_split
 from common.datasets.h36m_layout import load_pose_set
-from common.datasets.projected import MADE
+from common.datasets.projected import MADE, noise_of
 from common.draw import page, tables
 from common.errors import InputError
 from common.pose_set import PoseSet, screen_keypoints, windows
@@ -46,7 +46,7 @@ def load_split(args: Any, subjects: str, device: torch.device, keypoints: str | 
     ensure_named(args.data_dir, args.dataset)
     pose_set = load_pose_set(
         args.data_dir, args.dataset, keypoints or args.keypoints, subjects, args.actions, downsample=args.downsample,
-        skeleton=H36M_16, exact_actions=True, device=device,
+        skeleton=H36M_16, exact_actions=True, device=device, noise=noise_of(args),
     )  # fmt: skip
     return replace(pose_set, inputs=screen_keypoints(pose_set))
 
@@ -87,7 +87,7 @@ def _cross_set(name: str, args: Any, device: torch.device) -> PoseSet | None:
         return None
     return load_pose_set(
         data_dir, name, cross_keypoints(args, name), own_split(data_dir, name)[1], downsample=args.downsample,
-        skeleton=H36M_16, device=device,
+        skeleton=H36M_16, device=device, noise=noise_of(args),
     )  # fmt: skip
 
 
