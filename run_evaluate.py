@@ -31,8 +31,7 @@ def main() -> None:
     test = evaluation.load_split(args, args.subjects_test, run.device)
     cross = evaluation.load_cross_data(args, run.device)
 
-    scores = [evaluation.score(model, test, run, args.flip_test, more=True)]
-    scores += [evaluation.score(model, split, run, flip=True, more=True) for split in cross]
+    scores = evaluation.evaluate_all(model, test, cross, run, args.flip_test, more=True)
     if args.vis_html:
         evaluation.write_page(args.vis_html, model, test, run, args.flip_test, 50 / args.downsample, args.posenet_name)
     if not run.is_main:
@@ -41,7 +40,7 @@ def main() -> None:
         print(line)
     print(f"{evaluation.what_was_scored(args, test, cross)}; {evaluation.PCK_AUC}")
     if args.action_wise:
-        print(tables.action_table(tables.summaries(scores[0].reported, test)))
+        print(evaluation.action_table(scores[0]))
     path = (args.output or file.parent) / f"results_{file.name.split('.')[0]}_{args.dataset}_{args.keypoints}.json"
     content = {
         "method": args.posenet_name, "checkpoint": str(file), "options": checkpoint.options_json(args), "joints": 16,

@@ -178,7 +178,7 @@ def test_warm_up_keeps_the_start_and_trains_the_augmentor_alone(here, script):
 
 def test_nothing_in_view_and_no_step_of_the_discriminators(here, script, monkeypatch, caplog):
     """Then the lifter trains on the real poses alone, and nothing is said of the discriminators."""
-    monkeypatch.setattr("models.poseaug.losses.in_view", lambda keypoints: keypoints.flatten(1).amax(1) > 1e9)
+    monkeypatch.setattr("methods.poseaug.augmented_data.in_view", lambda keypoints: keypoints.flatten(1).amax(1) > 1e9)
     options = (*MLP, "--batch_size", 999, "--epochs", 2, "--warmup", 0, "--pretrain", "base.pth.tar")
     done = script("run_poseaug.py", *options, "--viz_every", 0, "--checkpoint", "unseen")
     assert done.status == 0, done.err

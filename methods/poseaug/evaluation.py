@@ -1,10 +1,10 @@
-"""What `run_baseline.py`, `run_poseaug.py` and `run_evaluate.py` share: data, scores, result lines, files.
+"""Evaluation of PoseAug's lifters: the splits to train and score on, their scores, and how these are written.
 
 Gong, Zhang and Feng, "PoseAug: A Differentiable Pose Augmentation Framework for 3D Human Pose Estimation", CVPR 2021.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -224,18 +224,25 @@ def write_page(path: Path, model: torch.nn.Module, split: PoseSet, run: Run, fli
 
 
 def evaluate_all(
-    model: torch.nn.Module, test: PoseSet, cross: tuple[PoseSet, ...], run: Run, flip_test: bool = False
-) -> dict[str, float]:
-    """The four published numbers, mm; those of the cross-data set only where there is one. Further such sets follow."""
-    row = {}
-    for column, split in columns(test, cross).items():  # as published: the flip average for 3DHP, none for Human3.6M
-        scores = score(model, split, run, flip_test if split is test else True)
-        row |= {f"{column}_p1": scores.p1, f"{column}_p2": scores.p2}
-    return row
+    model: torch.nn.Module, test: PoseSet, cross: tuple[PoseSet, ...], run: Run, flip_test: bool, more: bool = False
+) -> list[Scores]:
+    """`score` of the test subjects and of the cross-data sets."""
+    scores = [score(model, test, run, flip_test, more)]
+    # as published: the flip average for 3DHP, none for Human3.6M
+    return scores + [score(model, split, run, flip=True, more=more) for split in cross]
 
 
-def columns(test: PoseSet, cross: tuple[PoseSet, ...]) -> dict[str, PoseSet]:
+def row_of(scores: Sequence[Scores]) -> dict[str, float]:
+    """The published numbers of `evaluate_all`, mm, by their columns: two, four with a cross-data set, two for each
+    further one.
+    """
+    pairs = zip(columns(part.split for part in scores), scores, strict=True)
+    return {f"{name}_{p}": value for name, part in pairs for p, value in (("p1", part.p1), ("p2", part.p2))}
+
+
+def columns(splits: Iterable[PoseSet]) -> dict[str, PoseSet]:
     """The sets that are scored by the columns of their errors: the published ones of the first two."""
+    test, *cross = splits
     names = ("error_h36m", "error_3dhp", *(f"cross_{split.name}" for split in cross[1:]))
     return dict(zip(names, (test, *cross), strict=False))
 
@@ -249,7 +256,7 @@ def row_text(row: Mapping[str, float], test: PoseSet, cross: tuple[PoseSet, ...]
     """An epoch's errors for the console."""
     return "  ".join(
         f"{split.name.upper()} MPJPE {row[f'{column}_p1']:.1f} P-MPJPE {row[f'{column}_p2']:.1f}"
-        for column, split in columns(test, cross).items()
+        for column, split in columns((test, *cross)).items()
     )
 
 
@@ -281,12 +288,6 @@ def results_dictionary(scores: Scores) -> dict[str, Any]:
     return tables.results_dictionary(tables.summaries(scores.reported, scores.split))
 
 
-def action_table(model: torch.nn.Module, split: PoseSet, run: Run, flip: bool = False) -> str:
-    """Errors by action, as text."""
-    return tables.action_table(tables.summaries(score(model, split, run, flip, more=True).reported, split))
-
-
-def published_tags(row: Mapping[str, float], tag: str) -> dict[str, float]:
-    """TensorBoard's names of an evaluation: PoseAug's, `tag` being _fake or _real."""
-    sets = {"error_h36m": "posenet_H36M_test", "error_3dhp": "posenet_mpi3d_loader_flip"}
-    return {f"{sets.get(n[:-3], f'posenet_{n[:-3]}_flip')}/{n[-2:]}score{tag}": value for n, value in row.items()}
+def action_table(scores: Scores) -> str:
+    """Errors by action of a split with sequences, as text."""
+    return tables.action_table(tables.summaries(scores.reported, scores.split))
