@@ -4,8 +4,10 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 
 from common.datasets.captures import in_camera, projected
+from common.datasets.h36m_layout import load_pose_set
 from common.files.npz import load_npz
 from common.skeleton import H36M_17, OPENPOSE_18
 from tests.conftest import assert_refused
@@ -86,6 +88,10 @@ def test_people_and_takes(prepare, tmp_path):
         shoulder, head = H36M_17.index("left shoulder"), H36M_17.index("head")
         np.testing.assert_allclose(points[:, shoulder], projected(poses, camera)[:, shoulder], atol=0.05)
         assert (poses[:, head, 2] > poses[:, H36M_17.index("thorax"), 2]).all()
+    exact_2d, found_2d = (load_pose_set(tmp_path, "3dpw", kind, "test") for kind in ("gt", "detected"))
+    assert exact_2d.summary() == found_2d.summary() == "test: 1 actions, 1 views, 11 poses"
+    elbows = [H36M_17.index(f"{side} elbow") for side in ("left", "right")]
+    torch.testing.assert_close(exact_2d.keypoints[:, elbows], found_2d.keypoints[:, elbows], atol=0.05, rtol=0)
     done = prepare()
     assert done.status == 0 and "are there already: nothing done" in done.out
 
@@ -101,6 +107,9 @@ def test_missing_detections_are_filled_in_or_left_out(prepare, tmp_path):
     (points,) = load_npz(tmp_path / "data_2d_3dpw_detected.npz")["positions_2d"]["test"]["street_00 1"]
     assert np.isnan(points[20:60]).all() and np.isfinite(points[:20]).all() and np.isfinite(points[60:]).all()
     wrist = H36M_17.index("right wrist")
+    found = load_pose_set(tmp_path, "3dpw", "detected", "test")
+    assert [seq.length for seq in found.sequences] == [20, 30]
+    assert len(load_pose_set(tmp_path, "3dpw", "gt", "test")) == 90
     middle = (full[3, :2, 4] * 2 + full[6, :2, 4]) / 3
     np.testing.assert_allclose(points[4, wrist], middle, atol=0.01)
 
