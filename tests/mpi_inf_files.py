@@ -4,7 +4,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import pytest
+import scipy.io
 
 from common.skeleton import H36M_17, MPI_INF_3DHP_17
 
@@ -36,7 +36,6 @@ def project(points: np.ndarray, focal: float, centre: tuple[float, float]) -> np
 
 def write_training(folder: Path, frames: int = 6, seed: int = 0) -> tuple[np.ndarray, list[np.ndarray]]:
     """S1/Seq1 in `folder`: annot.mat and camera.calibration -> the people (T, 17, 3), z up, pixels in each camera."""
-    scipy_io = pytest.importorskip("scipy.io")
     world, rng = people(frames, seed), np.random.default_rng(seed)
     cells = {key: np.empty((14, 1), object) for key in ("annot2", "annot3", "univ_annot3")}
     lines, views = ["Skeletool Camera Calibration File V1.0"], []
@@ -60,7 +59,7 @@ def write_training(folder: Path, frames: int = 6, seed: int = 0) -> tuple[np.nda
         lines += ["  radial      0"]
         views.append(pixels)
     folder.mkdir(parents=True, exist_ok=True)
-    scipy_io.savemat(folder / "annot.mat", {**cells, "frames": np.arange(frames), "cameras": np.arange(14)})
+    scipy.io.savemat(folder / "annot.mat", {**cells, "frames": np.arange(frames), "cameras": np.arange(14)})
     (folder / "camera.calibration").write_text("\n".join(lines) + "\n")
     return world, views
 
