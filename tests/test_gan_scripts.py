@@ -55,6 +55,7 @@ def test_methods_train_and_score(here, script, monkeypatch, options, column):
     (network,) = results.keys() - {"all depths zero", "mean training pose"}
     overall = results[network]["overall"]["mean over frames"]
     assert overall["MPJPE"] == pytest.approx(best, rel=1e-5)
+    assert {"MPJVE", "PCK14", "AUC14", "PCK14 mirror"} < overall.keys()
     assert overall["MPJPE mirror"] <= overall["MPJPE"] and overall["PCK mirror"] >= overall["PCK"]
 
 

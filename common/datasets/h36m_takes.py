@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 
 from common.camera import h36m_cameras
-from common.datasets.h36m_layout import LAYOUTS_2D
+from common.datasets.contract import LAYOUTS_2D
 from common.errors import InputError
 from common.files.npz import load_npz, save_npz
 from common.h36m import SUBJECTS, action_label, canonical_action
