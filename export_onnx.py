@@ -28,7 +28,7 @@ PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 POSES = (5, 64)  # batches of the check; neither is the size that the graph was traced with
 TOLERANCE = 1e-4  # of the largest coordinate
 OPTIONS = (
-    ("-c --ckpt", Path, None, "checkpoint of a lifter", "FILE", {"required": True}),
+    ("-c --ckpt", Path, ..., "checkpoint of a lifter", "FILE"),
     ("--method", lifters.METHODS, None, "default: as the file says"),
     ("--causal", bool, None, "videopose was trained with --causal"),
     ("--output", Path, None, "default: beside the checkpoint, .onnx", "FILE"),

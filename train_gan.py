@@ -18,6 +18,7 @@ from torch import Tensor
 
 import models
 from common.datasets import poses_2d
+from common.datasets.projected import noise_of
 from common.errors import InputError
 from common.run import checkpoint
 from common.run.log import RunLog
@@ -41,7 +42,7 @@ def main() -> None:
     ensure_named(args.data_dir, args.dataset)
     train = poses_2d.load_poses_2d(
         args.dataset, args.data_dir, args.keypoints, args.subjects_train, args.actions, args.downsample, run.device,
-        with_poses=supervised, middle_spine=True,
+        with_poses=supervised, middle_spine=True, noise=noise_of(args),
     )  # fmt: skip
     test = evaluation.load_test(args, run.device)
 

@@ -21,20 +21,24 @@ from common.run.options import Parser, number  # noqa: E402
 from common.run.script import run_script  # noqa: E402
 from common.synthetic.dataset import ensure  # noqa: E402
 
+OPTIONS = (
+    ("-d --data-dir", Path, Path(__file__).parent, "where the files go", "DIR"),
+    ("--seed", number(int, 0), 0, "the same seed gives the same files"),
+)
+MULTIVIEW = (
+    ("--multiview", Path, None, "write the multi-view images of a set to DIR", "DIR"),
+    ("--dataset", str, "synthetic", "set whose motion is shown: data_3d_NAME.npz", "NAME"),
+    ("--subjects", str, ",".join(SUBJECTS), "whom to show", "LIST"),
+    ("--size", number(int, 16), 128, "side of the square images, pixels"),
+    ("--frames", number(int, 1), 200, "frames of each subject, in four cameras each"),
+    ("--force", bool, False, "replace a folder that was made with other options"),
+)
+
 
 def main() -> None:
     parser = Parser(__doc__)
-    parser.add_argument("-d", "--data-dir", type=Path, default=Path(__file__).parent, help="where the files go")
-    parser.add_argument("--seed", type=number(int, 0), default=0, help="the same seed gives the same files")
-    group = parser.add_argument_group("Multi-view images")
-    group.add_argument("--multiview", type=Path, metavar="DIR", help="write the multi-view images of a set to DIR")
-    group.add_argument("--dataset", default="synthetic", help="set whose motion is shown: data_3d_NAME.npz")
-    group.add_argument("--subjects", default=",".join(SUBJECTS), help="whom to show")
-    group.add_argument("--size", type=number(int, 16), default=128, help="side of the square images, pixels")
-    group.add_argument(
-        "--frames", type=number(int, 1), default=200, help="frames of each subject, in four cameras each"
-    )
-    group.add_argument("--force", action="store_true", help="replace a folder that was made with other options")
+    parser.add_table("Files", OPTIONS)
+    parser.add_table("Multi-view images", MULTIVIEW)
     args = parser.parse_args()
     if args.multiview is None or args.dataset == "synthetic":
         for path in ensure(args.data_dir, args.seed):

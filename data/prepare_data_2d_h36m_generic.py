@@ -39,16 +39,20 @@ from common.skeleton import COCO_17, H36M_16, H36M_17, convert  # noqa: E402
 LAYOUTS = ("coco", "mpii", "h36m")  # VideoPose3D's order: "h36m_pt_coco" is COCO's
 PERSON = 1  # Detectron's class
 
+OPTIONS = (
+    ("-i --input", Path, ..., "folder or file of keypoints", "PATH"),
+    ("-o --output", str, ..., "name of the keypoints, as -k takes it", "NAME"),
+    ("-l --layout", tuple(LAYOUTS), None, "the joints' layout, if no metadata or name tells it"),
+    ("--joints", (16, 17), None, "16: of 17 Human3.6M joints leave neck/nose out", None, {"type": int}),
+    ("--data-dir", Path, Path(__file__).parent, "where the file goes", "DIR"),
+    ("--partial", bool, False, "write what there is if videos are missing"),
+    ("--force", bool, False, "make the file again if it is there"),
+)
+
 
 def main() -> None:
     parser = Parser(__doc__)
-    parser.add_argument("-i", "--input", type=Path, required=True, metavar="PATH", help="folder or file of keypoints")
-    parser.add_argument("-o", "--output", required=True, metavar="NAME", help="name of the keypoints, as -k takes it")
-    parser.add_argument("-l", "--layout", choices=LAYOUTS, help="the joints' layout, if no metadata or name tells it")
-    parser.add_argument("--joints", type=int, choices=(16, 17), help="16: of 17 Human3.6M joints leave neck/nose out")
-    parser.add_argument("--data-dir", type=Path, default=Path(__file__).parent, help="where the file goes")
-    parser.add_argument("--partial", action="store_true", help="write what there is if videos are missing")
-    parser.add_argument("--force", action="store_true", help="make the file again if it is there")
+    parser.add_table("Data", OPTIONS)
     args = parser.parse_args()
     name = args.output.removeprefix("data_2d_h36m_").removesuffix(".npz")
     if not re.fullmatch(r"[\w.+-]+", name):

@@ -28,20 +28,20 @@ from common.skeleton import MPII_16  # noqa: E402
 # trained on MPII place 7 is MPII's thorax, between the shoulders: a quirk that changes published numbers.
 PLACES = (6, 2, 1, 0, 3, 4, 5, 7, 8, 9, 13, 14, 15, 12, 11, 10)
 
+OPTIONS = (
+    ("-pt --pretrained", Path, None, "detections trained on MPII", "h36m.zip"),
+    ("-ft --fine-tuned", Path, None, "detections fine-tuned on Human3.6M", "FILE.tgz"),
+    ("--order", ("h36m", "mpii"), "h36m",
+     "h36m: 16 joints in Human3.6M's order (SemGCN, PoseAug); mpii: as detected (VideoPose3D)"),
+    ("--data-dir", Path, Path(__file__).parent, "where the files go", "DIR"),
+    ("--partial", bool, False, "write what there is if videos are missing"),
+    ("--force", bool, False, "make the files again if they are there"),
+)  # fmt: skip
+
 
 def main() -> None:
     parser = Parser(__doc__)
-    parser.add_argument("-pt", "--pretrained", type=Path, metavar="h36m.zip", help="detections trained on MPII")
-    parser.add_argument("-ft", "--fine-tuned", type=Path, metavar="FILE.tgz", help="detections fine-tuned on Human3.6M")
-    parser.add_argument(
-        "--order",
-        choices=("h36m", "mpii"),
-        default="h36m",
-        help="h36m: 16 joints in Human3.6M's order (SemGCN, PoseAug); mpii: as detected (VideoPose3D)",
-    )
-    parser.add_argument("--data-dir", type=Path, default=Path(__file__).parent, help="where the files go")
-    parser.add_argument("--partial", action="store_true", help="write what there is if videos are missing")
-    parser.add_argument("--force", action="store_true", help="make the files again if they are there")
+    parser.add_table("Data", OPTIONS)
     args = parser.parse_args()
     wanted = [
         (args.pretrained, "StackedHourglass", "data_2d_h36m_sh_pt_mpii.npz"),

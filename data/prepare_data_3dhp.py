@@ -37,12 +37,16 @@ SQUARE, WIDE = (2048, 2048), (1920, 1080)  # pixels
 SIZES = {"TS1": SQUARE, "TS2": SQUARE, "TS3": SQUARE, "TS4": SQUARE, "TS5": WIDE, "TS6": WIDE}
 HIP_TO_HEAD = (0.3, 1.0)  # metres in which the middle of all hip-head distances must lie
 
+OPTIONS = (
+    ("--source", Path, ..., "SPIN's mpi_inf_3dhp_valid.npz", "FILE.npz"),
+    ("--data-dir", Path, Path(__file__).parent, "where the file goes", "DIR"),
+    ("--force", bool, False, "make the file again if it is there"),
+)
+
 
 def main() -> None:
     parser = Parser(__doc__)
-    parser.add_argument("--source", type=Path, required=True, metavar="FILE.npz", help="SPIN's mpi_inf_3dhp_valid.npz")
-    parser.add_argument("--data-dir", type=Path, default=Path(__file__).parent, help="where the file goes")
-    parser.add_argument("--force", action="store_true", help="make the file again if it is there")
+    parser.add_table("Data", OPTIONS)
     args = parser.parse_args()
     target = args.data_dir / TEST_SET
     if target.exists() and not args.force:

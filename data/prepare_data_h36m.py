@@ -31,23 +31,29 @@ from common.datasets import h36m_takes  # noqa: E402
 from common.errors import InputError  # noqa: E402
 from common.files.mat import load_mat  # noqa: E402
 from common.files.npz import load_npz, save_npz  # noqa: E402
-from common.run.options import Parser  # noqa: E402
+from common.run.options import Parser, add_rows  # noqa: E402
 from common.run.script import run_script  # noqa: E402
 from common.skeleton import H36M_17, H36M_32, convert  # noqa: E402
 from common.synthetic.dataset import project_views  # noqa: E402
 
 FOLDERS = ("MyPoseFeatures/D3_Positions", "Poses_D3_Positions", "D3_Positions")  # as released; as h36m-fetch unpacks
 
+SOURCES = (
+    ("--from-source-cdf", Path, None, "released .cdf files", "DIR"),
+    ("--from-source", Path, None, ".cdf.mat files", "DIR"),
+    ("--from-archive", Path, None, ".h5 files, packed or in a folder", "h36m.zip"),
+)
+OPTIONS = (
+    ("--data-dir", Path, Path(__file__).parent, "where the files go", "DIR"),
+    ("--partial", bool, False, "write what there is if takes are missing"),
+    ("--force", bool, False, "make the files again if they are there"),
+)
+
 
 def main() -> None:
     parser = Parser(__doc__)
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--from-source-cdf", type=Path, metavar="DIR", help="released .cdf files")
-    source.add_argument("--from-source", type=Path, metavar="DIR", help=".cdf.mat files")
-    source.add_argument("--from-archive", type=Path, metavar="h36m.zip", help=".h5 files, packed or in a folder")
-    parser.add_argument("--data-dir", type=Path, default=Path(__file__).parent, help="where the files go")
-    parser.add_argument("--partial", action="store_true", help="write what there is if takes are missing")
-    parser.add_argument("--force", action="store_true", help="make the files again if they are there")
+    add_rows(parser.add_mutually_exclusive_group(required=True), SOURCES)
+    parser.add_table("Data", OPTIONS)
     args = parser.parse_args()
     file_3d, file_2d = args.data_dir / h36m_takes.FILE_3D, args.data_dir / "data_2d_h36m_gt.npz"
     if file_3d.exists() and file_2d.exists() and not args.force:

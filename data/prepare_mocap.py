@@ -84,39 +84,6 @@ def main() -> None:
         print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
 
 
-def parse():
-    parser = Parser(__doc__)
-    parser.add_argument("--source", type=Path, required=True, metavar="FOLDER", help="motion files, or a single file")
-    parser.add_argument("-d", "--dataset", required=True, metavar="NAME", help="name of the set to make")
-    parser.add_argument("--data-dir", type=Path, default=Path(__file__).parent, help="where the files go")
-    parser.add_argument(
-        "--preset", choices=("auto", *PRESETS), default="auto", help="joint names; auto: those that fit"
-    )
-    parser.add_argument(
-        "--map", type=Path, metavar="FILE.yaml", help="joints by name, lines such as left knee: LeftLeg"
-    )
-    parser.add_argument(
-        "--unit", type=unit_metres, default="auto", help=f"{', '.join(mocap.UNITS)}, or metres of one unit"
-    )
-    parser.add_argument(
-        "--up", choices=("auto", *mocap.AXES), default="auto", help="axis up; --up=-y for a negative one"
-    )
-    parser.add_argument("--fps", type=number(float, 0.1), help="of the files; else what they say, and 120 for .amc")
-    parser.add_argument("--smpl-model", type=Path, metavar="FILE.npz", help="SMPL body model, for AMASS's poses")
-    parser.add_argument("--subject-pattern", metavar="REGEX", help="its first group in a file's path names the person")
-    parser.add_argument("--test", metavar="A,B", help="people to test on (default: the last two sevenths)")
-    parser.add_argument("--seed", type=number(int, 0), default=0, help="of the directions in which people face")
-    parser.add_argument("--force", action="store_true", help="make the files again if they are there")
-    args = parser.parse_args()
-    if not re.fullmatch(r"[\w-]+", args.dataset) or args.dataset in RESERVED:
-        parser.error(f"--dataset {args.dataset!r}: expected letters and digits, and none of {', '.join(RESERVED)}")
-    try:
-        re.compile(args.subject_pattern or "")
-    except re.error as error:
-        parser.error(f"--subject-pattern {args.subject_pattern!r} is no regular expression: {error}")
-    return args
-
-
 def unit_metres(text: str) -> float | None:
     """An option type: metres of one unit, None for auto."""
     if text == "auto" or text in mocap.UNITS:
@@ -125,6 +92,36 @@ def unit_metres(text: str) -> float | None:
         return number(float, 1e-9)(text)
     except ArgumentTypeError as error:
         raise ArgumentTypeError(f"expected auto, {', '.join(mocap.UNITS)} or a number, found {text!r}") from error
+
+
+OPTIONS = (
+    ("--source", Path, ..., "motion files, or a single file", "FOLDER"),
+    ("-d --dataset", str, ..., "name of the set to make", "NAME"),
+    ("--data-dir", Path, Path(__file__).parent, "where the files go", "DIR"),
+    ("--preset", ("auto", *PRESETS), "auto", "joint names; auto: those that fit"),
+    ("--map", Path, None, "joints by name, lines such as left knee: LeftLeg", "FILE.yaml"),
+    ("--unit", unit_metres, "auto", f"{', '.join(mocap.UNITS)}, or metres of one unit"),
+    ("--up", ("auto", *mocap.AXES), "auto", "axis up; --up=-y for a negative one"),
+    ("--fps", number(float, 0.1), None, "of the files; else what they say, and 120 for .amc"),
+    ("--smpl-model", Path, None, "SMPL body model, for AMASS's poses", "FILE.npz"),
+    ("--subject-pattern", str, None, "its first group in a file's path names the person", "REGEX"),
+    ("--test", str, None, "people to test on (default: the last two sevenths)", "A,B"),
+    ("--seed", number(int, 0), 0, "of the directions in which people face"),
+    ("--force", bool, False, "make the files again if they are there"),
+)
+
+
+def parse():
+    parser = Parser(__doc__)
+    parser.add_table("Motion", OPTIONS)
+    args = parser.parse_args()
+    if not re.fullmatch(r"[\w-]+", args.dataset) or args.dataset in RESERVED:
+        parser.error(f"--dataset {args.dataset!r}: expected letters and digits, and none of {', '.join(RESERVED)}")
+    try:
+        re.compile(args.subject_pattern or "")
+    except re.error as error:
+        parser.error(f"--subject-pattern {args.subject_pattern!r} is no regular expression: {error}")
+    return args
 
 
 # ------------------------------------------------------------ reading

@@ -33,20 +33,18 @@ from common.video.read import h36m_matrix  # noqa: E402
 
 JOINTS = MPII_16.num_joints
 
+OPTIONS = (
+    ("--source", Path, ..., "train.json valid.json, or the .mat", "FILE", {"nargs": "+"}),
+    ("--data-dir", Path, Path(__file__).parent, "where the file goes", "DIR"),
+    ("--spine", ("middle", "thorax"), "middle",
+     "middle: between hip and thorax, as in Human3.6M; thorax: MPII's thorax, as in the published file"),
+    ("--force", bool, False, "make the file again if it is there"),
+)  # fmt: skip
+
 
 def main() -> None:
     parser = Parser(__doc__)
-    parser.add_argument(
-        "--source", type=Path, nargs="+", required=True, metavar="FILE", help="train.json valid.json, or the .mat"
-    )
-    parser.add_argument("--data-dir", type=Path, default=Path(__file__).parent, help="where the file goes")
-    parser.add_argument(
-        "--spine",
-        choices=("middle", "thorax"),
-        default="middle",
-        help="middle: between hip and thorax, as in Human3.6M; thorax: MPII's thorax, as in the published file",
-    )
-    parser.add_argument("--force", action="store_true", help="make the file again if it is there")
+    parser.add_table("Data", OPTIONS)
     args = parser.parse_args()
     target = args.data_dir / MPII_FILE
     if target.exists() and not args.force:

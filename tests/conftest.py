@@ -6,7 +6,7 @@ import runpy
 import signal
 import subprocess
 import sys
-import time
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +37,15 @@ class Outcome(NamedTuple):
     status: int
     out: str
     err: str
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_files(tmp_path_factory):
+    """What processes leave in the folder of temporary files (torchrun: a folder each) goes with pytest's own files."""
+    tempfile.gettempdir()  # this process keeps the one it has
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("temporary")))
+        yield
 
 
 @pytest.fixture
@@ -83,21 +92,6 @@ def run_command(words: list[str], folder: Path, timeout: float = 300) -> Outcome
     """Run a command line in `folder`."""
     done = subprocess.run(words, cwd=folder, env=one_thread(), capture_output=True, text=True, timeout=timeout)
     return Outcome(done.returncode, done.stdout, done.stderr)
-
-
-def interrupt(words: list[str], folder: Path, after: str) -> str:
-    """Run a command until a line that begins with `after`, press Ctrl-C, and return what it says on stderr."""
-    process = subprocess.Popen(
-        words, cwd=folder, env=one_thread() | {"PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    while not process.stdout.readline().startswith(after):
-        assert process.poll() is None, process.stderr.read()
-    time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and "--resume" in err, err
-    return err
 
 
 def metric_rows(run: str | Path) -> list[dict[str, float]]:

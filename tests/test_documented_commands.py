@@ -63,8 +63,10 @@ ELSEWHERE = {
     "--stages 2 --epochs 10 --resume checkpoint/job1": "takes SLURM; the same",
     "python benchmarks/train_step.py --methods hourglass encoder_decoder --batch-size 4 --rounds 3":
         "takes a minute; tests/benchmarks/test_step_of_images.py takes its steps one by one, small",
-    "torchrun --nproc_per_node 2 SCRIPT ...": "tests/test_ites_scripts.py and others run theirs so",
-    "torchrun --nproc_per_node 2 train_teacher.py ...": "tests/test_ites_scripts.py runs it, against one process",
+    "python run_baseline.py -d mine -k gt --posenet_name mlp --stages 2 --epochs 1":
+        "needs the file that its page makes: tests/data/test_readme.py runs both",
+    "torchrun --nproc_per_node 2 SCRIPT ...": "tests/test_many_machines.py runs run_baseline.py so",
+    "torchrun --nproc_per_node 2 train_teacher.py ...": "the same; tests/test_ites_scripts.py: its two processes",
     "train_hourglass.py --gpus 0,1": "becomes two processes: tests/test_hourglass_scripts.py",
     "train_hourglass.py --batch_size": "names an option",
     "benchmarks/run_all.sh [LOG]": "runs all in full; tests/benchmarks/test_run_all.py has a stand-in do it",
@@ -585,5 +587,7 @@ def execute(words: tuple[str, ...], script, monkeypatch: pytest.MonkeyPatch) -> 
     for constant, value in CONSTANTS[words[0]].items():
         monkeypatch.setattr(module, constant, value)
     stand_in = Path("small.py")
-    stand_in.write_text(f"from common import running\nfrom {module.__name__} import main\nrunning.run_script(main)\n")
+    stand_in.write_text(
+        f"from common.run.script import run_script\nfrom {module.__name__} import main\nrun_script(main)\n"
+    )
     return script(str(stand_in.absolute()), *words[1:])

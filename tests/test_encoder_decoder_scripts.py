@@ -28,7 +28,8 @@ from methods.encoder_decoder import scores as encoder_decoder_scores
 from models.encoder_decoder.losses import FeatureNet
 from models.encoder_decoder.predict import other_views, turned
 from tests.common.draw.test_page import contents
-from tests.conftest import ROOT, assert_refused, command, interrupt, metric_rows, run_command
+from tests.conftest import ROOT, assert_refused, metric_rows
+from tests.processes import interrupt, run_apart
 from tests.steps import forbid_waiting, numbers, steps_of
 from tests.tiny_dataset import tiny_poses
 
@@ -43,7 +44,7 @@ def folder(tmp_path_factory) -> Path:
     """16 x 16 pixels, subjects 1 and 9, four frames each in four cameras; a network trained for two epochs."""
     folder = tmp_path_factory.mktemp("views")
     write_multiview(folder / "views", tiny_poses(4, ("S1", "S9"), ("Walking",), H36M_17), size=16, frames=4)
-    done = run_command(command("train_encoder_decoder.py", *TRAIN, "-e", 2, "-c", "trained"), folder)
+    done = run_apart(("train_encoder_decoder.py", *TRAIN, "-e", 2, "-c", "trained"), folder)
     assert done.status == 0, done.err
     return folder
 
@@ -100,7 +101,7 @@ def test_interrupted_run_resumes_as_if_never_stopped(here, folder, script, monke
     options = (*TRAIN, "-e", 3, "--print_every", 3, "--test_every", 2, "--threads", 1)
     watched = forbid_waiting(monkeypatch)
     assert script("train_encoder_decoder.py", *options, "-c", "whole").status == 0 and len(watched) == 11
-    interrupt(command("train_encoder_decoder.py", *options, "-c", "parts"), folder, "[1]")
+    interrupt(("train_encoder_decoder.py", *options, "-c", "parts"), folder, "[1]")
     done = script("train_encoder_decoder.py", *options, "-c", "parts", "-r", "parts")
     assert done.status == 0, done.err
     assert_same(folder, "whole", "parts")

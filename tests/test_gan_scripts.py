@@ -12,7 +12,8 @@ from common.files.npz import save_npz
 from common.run import checkpoint
 from methods.adversarial import evaluation
 from models.adversarial import losses
-from tests.conftest import TWO_PROCESSES, assert_refused, command, interrupt, metric_rows, run_command, torchrun
+from tests.conftest import assert_refused, metric_rows
+from tests.processes import interrupt, run_apart, run_as_two
 from tests.steps import forbid_waiting, numbers, steps_of
 from tests.tiny_dataset import write_tiny_dataset
 
@@ -27,7 +28,7 @@ def folder(tmp_path_factory) -> Path:
     write_tiny_dataset(folder, frames=4, actions=("Walking",))
     people = np.random.default_rng(0).normal(0, 60, (60, 34)).cumsum(1) + 300
     np.save(folder / "mpii_poses.npy", people.astype(np.float32))
-    done = run_command(command("train_gan.py", *TINY, "-e", 1, "-c", "trained"), folder)
+    done = run_apart(("train_gan.py", *TINY, "-e", 1, "-c", "trained"), folder)
     assert done.status == 0, done.err
     return folder
 
@@ -160,7 +161,7 @@ def test_interrupted_run_resumes_as_if_never_stopped(here, folder, script):
     """Of the method with more state: two discriminators."""
     options = (*TINY[:-1], 16, "-e", 2, "--use_heuristic_loss", "--threads", 1)
     assert script("train_gan.py", *options, "-c", "whole").status == 0
-    interrupt(command("train_gan.py", *options, "-c", "parts"), folder, "[1]")
+    interrupt(("train_gan.py", *options, "-c", "parts"), folder, "[1]")
     done = script("train_gan.py", *options, "-c", "parts", "-r", "parts")
     assert done.status == 0, done.err
     assert metric_rows(folder / "parts") == metric_rows(folder / "whole")
@@ -172,7 +173,7 @@ def test_two_processes_train_as_one(here, folder, script):
     """On unequal shares: 3 and 2 pairs of frames beside 11 poses each. No dropout: its draws differ by process."""
     options = (*TINY[:-1], 22, "-e", 1, "--dropout", 0, "--gen_lr", 1e-6, "--dis_lr", 1e-6)
     assert script("train_gan.py", *options, "-c", "one").status == 0
-    done = run_command(torchrun(command("train_gan.py", *options, "-c", "two"), *TWO_PROCESSES), folder)
+    done = run_as_two(("train_gan.py", *options, "-c", "two"), folder)
     assert done.status == 0, done.err
     (one,), (two,) = metric_rows(folder / "one"), metric_rows(folder / "two")
     assert two == pytest.approx(one, rel=2e-3)

@@ -17,7 +17,8 @@ from common.run import checkpoint
 from methods.hourglass import evaluation, options, scoring
 from tests.common.draw.test_page import contents
 from tests.common.images import test_readers as readers
-from tests.conftest import ROOT, assert_refused, command, interrupt, metric_rows, run_command
+from tests.conftest import ROOT, assert_refused, command, metric_rows, run_command
+from tests.processes import interrupt
 from tests.steps import forbid_waiting, steps_of
 from tests.tiny_dataset import write_tiny_dataset
 
@@ -196,7 +197,7 @@ def test_interrupted_run_resumes_as_if_never_stopped(here, folder, script):
     words = (*TINY, *EVERY_LOSS, "--num_epochs", 3)
     words += ("--num_workers", 1, "--lr_step", 2, "--print_iter", 1, "--threads", 1, "--val_intervals", 2)
     assert script("train_hourglass.py", "--exp_id", "whole", *words).status == 0
-    err = interrupt(command("train_hourglass.py", "--exp_id", "parts", *words), folder, "epoch 2 step 1/")
+    err = interrupt(("train_hourglass.py", "--exp_id", "parts", *words), folder, "epoch 2 step 1/")
     assert "stopped in epoch" in err
     done = script("train_hourglass.py", "--exp_id", "parts", "--resume", *words)
     assert done.status == 0, done.err

@@ -12,7 +12,8 @@ from PIL import Image
 
 from common.run import checkpoint
 from methods.ites import options as ites_options
-from tests.conftest import TWO_PROCESSES, assert_refused, command, interrupt, metric_rows, run_command, torchrun
+from tests.conftest import assert_refused, metric_rows
+from tests.processes import interrupt, run_apart, run_as_two
 from tests.tiny_dataset import write_tiny_dataset
 
 TINY = ("--data-dir", ".", "-d", "tiny", "-k", "gt", "--device", "cpu")
@@ -25,7 +26,7 @@ def tiny(tmp_path_factory) -> Path:
     """A folder with a tiny data set and a small trained teacher."""
     folder = tmp_path_factory.mktemp("ites")
     write_tiny_dataset(folder, frames=6)
-    done = run_command(command("train_teacher.py", *TINY, *SMALL_TEACHER, "-e", 2, "-b", 64, "-c", "teacher"), folder)
+    done = run_apart(("train_teacher.py", *TINY, *SMALL_TEACHER, "-e", 2, "-b", 64, "-c", "teacher"), folder)
     assert done.status == 0, done.err
     return folder
 
@@ -57,7 +58,7 @@ def test_published_commands_follow_one_another(tmp_path):
     write_tiny_dataset(tmp_path / "data", "h36m", keypoints=("gt", "cpn_ft_h36m_dbb"), frames=4, actions=("Walking",))
     for line in commands.replace("\\\n", "").strip().splitlines():
         _, name, *options = shlex.split(line)
-        done = run_command(command(name, *options), tmp_path)
+        done = run_apart((name, *options), tmp_path)
         assert done.status == 0, f"{line}\n{done.err}"
         assert "results in checkpoint" in done.out.splitlines()[-1]
         if "--evaluate" in options:
@@ -123,7 +124,7 @@ def test_interrupted_run_resumes_as_if_never_stopped(in_tiny, tiny, script, stag
     options += ("--teacher_checkpoint", "teacher/ckpt_teacher.bin")
     name = f"train_{stage}.py"
     assert script(name, *options, "-c", f"whole_{stage}").status == 0
-    err = interrupt(command(name, *options, "-c", f"parts_{stage}"), tiny, "[2]")
+    err = interrupt((name, *options, "-c", f"parts_{stage}"), tiny, "[2]")
     assert err.count("\n") == 1 and "--resume last.bin" in err
     stopped = checkpoint.load(tiny / f"parts_{stage}/last.bin")
     assert stopped["epoch"] in (2, 3) and stopped["step"] > 0
@@ -144,7 +145,7 @@ def test_resume_from_a_finished_epoch_is_exact(in_tiny, script):
 
 @pytest.mark.parametrize("stage", ["teacher", "student"])
 def test_two_processes_train_as_one(in_tiny, tiny, script, stage):
-    """torchrun with two processes and the same global batch gives the same losses, and the same errors."""
+    """Two processes and the same global batch gives the same losses, and the same errors."""
     options = (
         *TINY,
         *SMALL_TEACHER,
@@ -158,7 +159,7 @@ def test_two_processes_train_as_one(in_tiny, tiny, script, stage):
     )
     name = f"train_{stage}.py"
     assert script(name, *options, "-c", f"one_{stage}").status == 0
-    done = run_command(torchrun(command(name, *options, "-c", f"two_{stage}"), *TWO_PROCESSES), tiny)
+    done = run_as_two((name, *options, "-c", f"two_{stage}"), tiny)
     assert done.status == 0, done.err
     assert done.out.count("[1] time") == 1  # rank 0 alone speaks
     (one,), (two,) = metric_rows(tiny / f"one_{stage}"), metric_rows(tiny / f"two_{stage}")

@@ -3,12 +3,12 @@
 The other scripts have a test each in which two processes of one machine train as one.
 """
 
-import socket
+import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch.distributed as dist
 
 from common.multiview.write import write_multiview
 from common.run import checkpoint
@@ -26,6 +26,7 @@ from tests.conftest import (
     same,
     torchrun,
 )
+from tests.processes import run_as_two
 from tests.tiny_dataset import tiny_poses, write_tiny_dataset
 
 POSES = ("--data-dir", "data", "-d", "tiny", "--subjects-train", "S1", "--subjects-test", "S9", "--device", "cpu")
@@ -49,64 +50,49 @@ TEACHER = ("train_teacher.py", *POSES, "-k", "gt", "--n-fully-connected", 16, "-
 GAN = ("train_gan.py", *POSES, "-b", 32, "--method", "kudo")
 
 
-def write_data(folder: Path) -> Path:
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """What every test begins with; none writes into it."""
+    folder = tmp_path_factory.mktemp("data")
     write_tiny_dataset(folder / "data", frames=12, subjects=("S1", "S9"))
     write_multiview(folder / "views", tiny_poses(4, ("S1", "S9"), ("Walking",), H36M_17), size=16, frames=4)
     return folder
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+@pytest.fixture
+def folder(data, tmp_path) -> Path:
     """One folder for all processes: a disk that machines share."""
-    return write_data(tmp_path_factory.mktemp("shared"))
+    return Path(shutil.copytree(data, tmp_path / "shared"))
 
 
-@pytest.fixture(scope="module")
-def machines(tmp_path_factory) -> list[Path]:
+@pytest.fixture
+def machines(data, tmp_path) -> list[Path]:
     """Two folders with the same data: machines without a common disk."""
-    return [write_data(tmp_path_factory.mktemp("machine")) for _ in range(2)]
-
-
-@pytest.fixture(scope="module")
-def trained(machines) -> Callable[..., Path]:
-    """`trained(words, where)`: the folder of a script's run on both machines; made once."""
-    runs: dict[str, Path] = {}
-
-    def run(words: tuple, where: str) -> Path:
-        if words[0] not in runs:
-            runs[words[0]] = train_on_both(machines, words, where)
-        return runs[words[0]]
-
-    return run
+    return [Path(shutil.copytree(data, tmp_path / f"machine_{i}")) for i in range(2)]
 
 
 def train_on_both(machines: list[Path], words: tuple, where: str) -> Path:
+    """The folder of a script's run as two processes, each on its own machine; rank 0 alone writes and speaks."""
     before = [set(machine.rglob("*")) for machine in machines]
-    outcomes = on_two_machines(machines, command(*words, where, words[0].split(".")[0]))
-    for outcome in outcomes:
-        assert outcome.status == 0, outcome.err
+    done = run_as_two((*words, where, "run"), *machines)
+    assert done.status == 0, done.err
     written = [machine for machine, old in zip(machines, before, strict=True) if set(machine.rglob("*")) != old]
-    assert len(written) == 1 and [bool(outcome.out) for outcome in outcomes].count(True) == 1  # rank 0 alone
-    return run_of(written[0] / words[0].split(".")[0])
+    assert written == machines[:1] and done.out and not done.outs[1]
+    return run_of(machines[0] / "run")
 
 
-def on_two_machines(folders: list[Path], words: list[str], *options) -> list[Outcome]:
-    """A command line of Python under one torchrun in each of two folders; they meet at a free port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    meeting = ("--nnodes", 2, "--nproc_per_node", 1, "--rdzv_backend", "c10d", "--rdzv_endpoint", f"127.0.0.1:{port}")
-    jobs = [
-        subprocess.Popen(
-            torchrun(words, *meeting, *options),
-            cwd=folder,
-            env=one_thread(),
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )  # fmt: skip
-        for folder in folders
-    ]
+def on_two_machines(folder: Path, words: list[str], *options) -> list[Outcome]:
+    """A command line of Python under two torchruns in one folder.
+
+    They meet at a store of this process. One of them that held it would take it along when it fails, and the other,
+    which then fails for want of the store, would hide why.
+    """
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    meeting = ("--nnodes", 2, "--nproc_per_node", 1, "--rdzv_backend", "c10d", "--rdzv_conf", "is_host=0",
+               "--rdzv_endpoint", f"127.0.0.1:{store.port}")  # fmt: skip
+    words = torchrun(words, *meeting, *options)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    jobs = [subprocess.Popen(words, cwd=folder, env=one_thread(), **pipes) for _ in range(2)]
     try:
         said = [job.communicate(timeout=120) for job in jobs]
         return [Outcome(job.returncode, *texts) for job, texts in zip(jobs, said, strict=True)]
@@ -140,24 +126,24 @@ def assert_same_run(first: Path, second: Path) -> None:
     [(BASELINE, "--checkpoint", 2e-3), (POSEAUG, "--checkpoint", 1e-2), (ENCODER_DECODER, "-c", 2e-3)],
     ids=["baseline", "poseaug", "encoder_decoder"],
 )
-def test_two_machines_train_as_one_process(machines, trained, script, monkeypatch, tmp_path, words, where, tolerance):
+def test_two_machines_train_as_one_process(machines, script, monkeypatch, tmp_path, words, where, tolerance):
     """Each with its own disk: the data lie on both, and only that of rank 0 gets files."""
-    run = trained(words, where)
+    run = train_on_both(machines, words, where)
     monkeypatch.chdir(machines[0])
-    done = script(*words, where, tmp_path)
+    done = script(*words, where, tmp_path / "one")
     assert done.status == 0, done.err
-    for one, two in zip(metric_rows(run_of(tmp_path)), metric_rows(run), strict=True):
+    for one, two in zip(metric_rows(run_of(tmp_path / "one")), metric_rows(run), strict=True):
         assert two == pytest.approx(one, rel=tolerance)
 
 
 # ------------------------------------------------------------ deaths
 
 
-def test_a_death_ends_the_job_and_resume_goes_on_exactly(folder, trained):
+def test_a_death_ends_the_job_and_resume_goes_on_exactly(folder, machines):
     """Rank 1 of two processes of one machine, in the second epoch; rank 0, which writes, has to notice."""
     name, *options = BASELINE
-    whole = trained(BASELINE, "--checkpoint")
-    dying = command("tests/dying.py", "died_1", 1, 1, 1, ROOT / name, *options, "--checkpoint", "killed")
+    whole = train_on_both(machines, BASELINE, "--checkpoint")
+    dying = command("tests/dying.py", "died", 1, 1, 1, ROOT / name, *options, "--checkpoint", "killed")
     done = run_command(torchrun(dying, *TWO_PROCESSES), folder, timeout=60)
     assert done.status == 1
     (line,) = (line for line in done.err.splitlines() if line.startswith("error: "))
@@ -166,22 +152,20 @@ def test_a_death_ends_the_job_and_resume_goes_on_exactly(folder, trained):
     assert not [path for path in run.iterdir() if ".tmp" in path.name] and len(metric_rows(run)) == 1
     assert checkpoint.load(run / "last.pth.tar")["epoch"] == 1
 
-    words = torchrun(command(*BASELINE, "--resume", run), *TWO_PROCESSES)
-    done = run_command(words, folder)
+    done = run_as_two((*BASELINE, "--resume", run), folder)
     assert done.status == 0, done.err
     assert_same_run(run, whole)
 
 
-def test_a_job_begun_anew_by_torchrun_goes_on_exactly(folder, trained):
+def test_a_job_begun_anew_by_torchrun_goes_on_exactly(folder, machines):
     """Rank 0 of two machines dies; the same command lines, which began the run, go on with it."""
     name, *options = POSEAUG
-    whole = trained(POSEAUG, "--checkpoint")
-    dying = command("tests/dying.py", "died_2", 0, 1, 1, ROOT / name, *options, "--resume", "job")
-    outcomes = on_two_machines([folder, folder], dying, "--max_restarts", 1)
-    for outcome in outcomes:
-        assert outcome.status == 0, outcome.err
+    whole = train_on_both(machines, POSEAUG, "--checkpoint")
+    dying = command("tests/dying.py", "died", 0, 1, 1, ROOT / name, *options, "--resume", "job")
+    outcomes = on_two_machines(folder, dying, "--max_restarts", 1)
     said = "".join(outcome.err for outcome in outcomes)
-    assert (folder / "died_2").exists() and "the run begins" in said and "going on from job/last.pth.tar" in said
+    assert [outcome.status for outcome in outcomes] == [0, 0], said
+    assert (folder / "died").exists() and "the run begins" in said and "going on from job/last.pth.tar" in said
     assert_same_run(folder / "job", whole)
 
 

@@ -3,13 +3,13 @@
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT, run_command
+from tests.conftest import ROOT
+from tests.processes import run_apart
 from tests.tiny_dataset import tiny_keypoints, tiny_poses, write_tiny_dataset
 
 GUIDE = ROOT / "docs/new_method.md"
@@ -33,7 +33,7 @@ def test_the_guide_is_true(tmp_path):
     options = [*options, "--device", "cpu"]
 
     def run(script: str, *more) -> str:
-        done = run_command([sys.executable, script, *map(str, more)], tree)
+        done = run_apart((tree / script, *more), tree)
         assert done.status == 0, done.err
         return done.out
 

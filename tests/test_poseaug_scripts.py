@@ -16,7 +16,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from common.files.npz import load_npz, save_npz
 from common.run import checkpoint
 from methods.poseaug import run_folder
-from tests.conftest import assert_refused, command, interrupt, metric_rows, run_command, same
+from tests.conftest import assert_refused, metric_rows, same
+from tests.processes import interrupt, run_apart
 from tests.tiny_dataset import write_tiny_dataset
 
 KEYPOINTS = ("gt", "cpn_ft_h36m_dbb", "detectron_ft_h36m", "hr")
@@ -49,7 +50,7 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("poseaug")
     write_tiny_dataset(folder / "data", "h36m", keypoints=KEYPOINTS, frames=4, actions=("Sitting", "SittingDown"))
     write_cross_data(folder / "data_extra/test_set/test_3dhp.npz")
-    done = run_command(command("run_baseline.py", *MLP, "--epochs", 2, "--checkpoint", "start"), folder)
+    done = run_apart(("run_baseline.py", *MLP, "--epochs", 2, "--checkpoint", "start"), folder)
     assert done.status == 0, done.err
     shutil.copy(run_of(folder / "start") / "ckpt_best.pth.tar", folder / "base.pth.tar")
     return folder
@@ -229,7 +230,7 @@ def test_interrupted_baseline_resumes_as_if_never_stopped(here, folder, script):
     options = (*MLP[:-4], "--stages", 1, "--dropout", 0.25, "--batch_size", 4, "--epochs", 6, "--lr_decay", 50)
     options += ("--threads", 1)
     assert script("run_baseline.py", *options, "--checkpoint", "whole").status == 0
-    interrupt(command("run_baseline.py", *options, "--checkpoint", "parts"), folder, "[2]")
+    interrupt(("run_baseline.py", *options, "--checkpoint", "parts"), folder, "[2]")
     parts, whole = run_of(folder / "parts"), run_of(folder / "whole")
     assert checkpoint.load(parts / "last.pth.tar")["step"] > 0
     done = script("run_baseline.py", *options, "--resume", parts)
@@ -244,7 +245,7 @@ def test_interrupted_poseaug_resumes_as_if_never_stopped(here, folder, script):
     options = (*MLP[:-4], "--stages", 1, "--dropout", 0.25, "--batch_size", 16, "--epochs", 5, "--warmup", 1)
     options += ("--pretrain", "base.pth.tar", "--viz_every", 0, "--threads", 1)
     assert script("run_poseaug.py", *options, "--checkpoint", "whole_p").status == 0
-    interrupt(command("run_poseaug.py", *options, "--checkpoint", "parts_p"), folder, "[3]")
+    interrupt(("run_poseaug.py", *options, "--checkpoint", "parts_p"), folder, "[3]")
     parts, whole = run_of(folder / "parts_p"), run_of(folder / "whole_p")
     assert checkpoint.load(parts / "last.pth.tar")["epoch"] in (2, 4)
     done = script("run_poseaug.py", *options, "--resume", parts, "--pretrain", "True", "--note", "debug")

@@ -97,6 +97,9 @@ def read_contract(arrays: Mapping[str, Any], file: Path) -> Contract:
 
 # ------------------------------------------------------------ split
 
+TRAIN_HELP = f"training subjects; default: the data set's own, else {TRAIN_LIST}"
+TEST_HELP = f"test subjects; default: the data set's own, else {TEST_LIST}"
+
 
 def own_split(data_dir: str | Path, dataset: str) -> tuple[str, str]:
     """Training and test subjects of a data set, "S1,S5,..." each: the file's own, else Human3.6M's."""
@@ -106,26 +109,29 @@ def own_split(data_dir: str | Path, dataset: str) -> tuple[str, str]:
     return ",".join(found.subjects_train or TRAIN_SUBJECTS), ",".join(found.subjects_test or TEST_SUBJECTS)
 
 
-def settle_subjects(args: Namespace, train: str = "", test: str = "") -> None:
-    """Fill in `args.subjects_train` and `args.subjects_test` where they were left open, with the `own_split` of the
-    data sets `train` ("mpii,cmu") and `test`. Sets to train on that have different splits leave it open: each its own.
-
-    Raises:
-        InputError: somebody is to train and to test on.
+def settle_train(args: Namespace, names: str) -> None:
+    """Fill in `args.subjects_train` where it was left open, with the `own_split` of the data sets `names` ("mpii,cmu").
+    Sets that have different splits leave it open: each its own.
     """
-    names = [name.strip() for name in train.split(",") if name.strip()]
-    if names and not args.subjects_train:
-        splits = {own_split(args.data_dir, name)[0] for name in names if find_3d(args.data_dir, name).is_file()}
+    if not args.subjects_train:
+        there = [name.strip() for name in names.split(",") if find_3d(args.data_dir, name.strip()).is_file()]
+        splits = {own_split(args.data_dir, name)[0] for name in there}
         args.subjects_train = "" if len(splits) > 1 else next(iter(splits), TRAIN_LIST)
-    if test and not args.subjects_test:
-        args.subjects_test = own_split(args.data_dir, test)[1]
-    if test in names:
-        training, testing = (_texts(text) for text in (args.subjects_train, args.subjects_test))
-        both = [subject for subject in testing if subject in training]
-        if both:
-            raise InputError(
-                f"{', '.join(both)} to train and to test on: name other people with --subjects-train or --subjects-test"
-            )
+
+
+def settle_test(args: Namespace, name: str) -> None:
+    """Fill in `args.subjects_test` where it was left open, with the `own_split` of a data set."""
+    args.subjects_test = args.subjects_test or own_split(args.data_dir, name)[1]
+
+
+def check_apart(args: Namespace) -> None:
+    """Refuse, with an InputError, options by which somebody of one data set is to train and to test on."""
+    training = _texts(args.subjects_train)
+    both = [subject for subject in _texts(args.subjects_test) if subject in training]
+    if both:
+        raise InputError(
+            f"{', '.join(both)} to train and to test on: name other people with --subjects-train or --subjects-test"
+        )
 
 
 # ------------------------------------------------------------ metadata

@@ -22,8 +22,7 @@ from common.camera import h36m_cameras
 from common.datasets.h36m_layout import LAYOUTS_2D
 from common.errors import InputError
 from common.files.npz import load_npz, save_npz
-from common.h36m import SUBJECTS
-from common.pose_set import action_label, canonical_action
+from common.h36m import SUBJECTS, action_label, canonical_action
 from common.skeleton import H36M_17, H36M_32, Skeleton
 
 log = logging.getLogger(__name__)

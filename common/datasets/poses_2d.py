@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.datasets.h36m_layout import load_pose_set
+from common.datasets.contract import own_split
+from common.datasets.h36m_layout import DEFAULT_NOISE, load_pose_set
+from common.datasets.projected import Noise
 from common.errors import InputError
 from common.h36m import TRAIN_SUBJECTS
 from common.pose_set import PoseSet, Sequence, joined, sequence_index, still_images
@@ -60,13 +62,15 @@ def load_poses_2d(
     split: str = "train",
     with_poses: bool = False,
     middle_spine: bool = False,
+    noise: Noise = DEFAULT_NOISE,
 ) -> PoseSet:
     """Read the 2D poses of one or several sets, one after the other.
 
     Args:
         names: a list, or text with commas. "mpii": `mpii_poses.npy`; "3dhp": MPI-INF-3DHP's training videos, the chest
             cameras; any other: `data_2d_NAME_KEYPOINTS.npz` in Human3.6M's layout (h36m, synthetic, cmu).
-        keypoints, subjects, actions: of the sets in Human3.6M's layout (`h36m_layout.load_pose_set`).
+        keypoints, subjects, actions, noise: of the sets in Human3.6M's layout (`h36m_layout.load_pose_set`); without
+            subjects each set's own split.
         downsample: every n-th frame, of videos.
         split: "train" or "test", where the set has a split of its own. MPII: the published one, 90 % to train.
             MPI-INF-3DHP: subject S8 to test (the published test, the first 1,000 training poses, is no test).
@@ -92,7 +96,8 @@ def load_poses_2d(
         elif name == "3dhp":
             part = _videos(*_load_mpi_inf(Path(data_dir) / MPI_INF_FOLDER, split, downsample), downsample, name)
         else:
-            part = load_pose_set(data_dir, name, keypoints, subjects, actions, downsample=downsample)
+            people = subjects or own_split(data_dir, name)[SPLITS.index(split)]
+            part = load_pose_set(data_dir, name, keypoints, people, actions, downsample=downsample, noise=noise)
             part = part if with_poses else replace(part, poses=None)
         _check(part.keypoints, name)
         parts.append(part)

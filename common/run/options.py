@@ -1,14 +1,15 @@
 """Command-line options of the scripts: tables of them, YAML files, both spellings of every name, one-line errors.
 
-An option is a row of a table: its names, its kind, its default, its help; where needed a word that stands for its value
-in the help, and a dictionary of argparse's other arguments. Its kind is a type, or choices, or `bool` for a flag, whose
-presence turns the default into its opposite:
+An option is a row of a table: its names, its kind, its default (`...`: it must be given), its help; where needed a word
+that stands for its value in the help, and a dictionary of argparse's other arguments. Its kind is a type, or choices,
+or `bool` for a flag, whose presence turns the default into its opposite:
 
     TRAINING = (
         ("-e --epochs", number(int, 1), 50, "number of epochs"),
         ("--metric", ("mpjpe", "acc"), "acc", "by which the best checkpoint is chosen"),
         ("--no-eval", bool, False, "do not score the test subjects after each epoch"),
         ("-c --checkpoint", Path, "checkpoint", "the run's folder", "DIR"),
+        ("--teacher_checkpoint", Path, ..., "trained teacher", "FILE"),
     )
 """
 
@@ -41,25 +42,27 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, description: str | None = None, **kwargs: Any) -> None:
         super().__init__(description=description, allow_abbrev=False, formatter_class=_Help, **kwargs)
+        self._steps: list[Callable[[argparse.Namespace], None]] = []
+
+    def then(self, step: Callable[[argparse.Namespace], None]) -> None:
+        """Have `step` complete the parsed options, in place: defaults that depend on other options, and on files."""
+        self._steps.append(step)
 
     def add_table(self, title: str, *tables: Table) -> Any:
         """Add the options of `tables` as a group of the help, which is returned."""
         group = self.add_argument_group(title)
-        for row in itertools.chain(*tables):
-            _add_row(group, *row)
+        add_rows(group, *tables)
         return group
 
     def accept(self, *tables: Table) -> None:
         """Take options that have no effect in this script, as published command lines and older files have them: values
         are checked and forgotten, and help does not list them.
         """
-        for row in itertools.chain(*tables):
-            _add_row(self, *row, action=_WithoutEffect)
+        add_rows(self, *tables, action=_WithoutEffect)
 
     def refuse(self, why: str, *tables: Table) -> None:
         """As `accept`; but where one is given (in YAML: not false nor empty) the script ends with the line `why`."""
-        for row in itertools.chain(*tables):
-            _add_row(self, *row, action=functools.partial(_WithoutEffect, why=why))
+        add_rows(self, *tables, action=functools.partial(_WithoutEffect, why=why))
 
     def add_run_options(self, *seed: str, training: bool = True, draws: bool = True) -> None:
         """Add the group "Running", which `common.run.run.start` reads.
@@ -89,6 +92,8 @@ class Parser(argparse.ArgumentParser):
             if name is None:
                 self.error(f"unexpected argument {unknown[0]!r}: values follow an option, as in --epochs 50")
             self.error(f"unknown option {name}" + self._suggest(name, "--help lists the options"))
+        for step in self._steps:
+            step(options)
         return options
 
     def error(self, message: str) -> NoReturn:
@@ -208,8 +213,8 @@ class _WithoutEffect(argparse.Action):
     """An option that help does not list; its value is checked and forgotten, or refused with the word `why`."""
 
     def __init__(self, option_strings, dest, why: str = "", **arguments):
-        arguments |= {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
-        super().__init__(option_strings, dest, **arguments)
+        hidden = {"required": False, "default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+        super().__init__(option_strings, dest, **(arguments | hidden))
         self.why = why
 
     def __call__(self, parser, namespace, values, option_string=None):
@@ -221,19 +226,19 @@ class _WithoutEffect(argparse.Action):
             parser.error(f"{name}: {self.why}")
 
 
-def _add_row(
-    group: Any, names: str, kind: Any, default: Any, text: str, metavar: str | None = None,
-    more: Mapping[str, Any] | None = None, action: Callable | None = None,
-) -> None:  # fmt: skip
-    """Add a row of a table to a parser or a group of it; `action` takes the place of storing the value."""
-    arguments: dict[str, Any] = {"default": default, "help": text}
-    if kind is bool:
-        arguments |= {"nargs": 0} if action else {"action": "store_false" if default else "store_true"}
-    elif isinstance(kind, tuple):
-        arguments |= {"choices": kind, "metavar": metavar}
-    else:
-        arguments |= {"type": kind, "metavar": metavar or getattr(kind, "metavar", None)}
-    group.add_argument(*names.split(), **{**arguments, **(more or {}), **({"action": action} if action else {})})
+def add_rows(group: Any, *tables: Table, action: Callable | None = None) -> None:
+    """Add the options of `tables` to a parser or a group of it; an `action` takes the place of keeping the values."""
+    for names, kind, default, text, *rest in itertools.chain(*tables):
+        metavar, more = (*rest, None, None)[:2]
+        arguments: dict[str, Any] = {"required": True} if default is ... else {"default": default}
+        if kind is bool:
+            arguments |= {"nargs": 0} if action else {"action": "store_false" if default else "store_true"}
+        elif isinstance(kind, tuple):
+            arguments |= {"choices": kind, "metavar": metavar}
+        else:
+            arguments |= {"type": kind, "metavar": metavar or getattr(kind, "metavar", None)}
+        arguments |= (more or {}) | ({"action": action} if action else {})
+        group.add_argument(*names.split(), help=text, **arguments)
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):

@@ -13,6 +13,7 @@ from torch import Tensor
 from common import metrics
 from common.datasets.h36m_layout import load_pose_set
 from common.datasets.poses_2d import names_with_3d
+from common.datasets.projected import noise_of
 from common.draw import tables
 from common.pose_set import PoseSet
 from common.run import checkpoint
@@ -46,7 +47,7 @@ def load_test(args: Any, device: torch.device, subjects: str | None = None) -> P
     ensure_named(args.data_dir, name)
     return load_pose_set(
         args.data_dir, name, args.keypoints, subjects or args.subjects_test, args.actions,
-        downsample=args.downsample, device=device,
+        downsample=args.downsample, device=device, noise=noise_of(args),
     )  # fmt: skip
 
 

@@ -77,7 +77,7 @@ RUN_FOLDER = (
     ("-r --resume", str, "", "last.pth of the run, or its folder", "FILE"),
 )  # fmt: skip
 TESTING = (
-    ("-c --ckpt", Path, None, "trained network", "FILE", {"required": True}),
+    ("-c --ckpt", Path, ..., "trained network", "FILE"),
     ("--output", Path, None, "default: a folder beside the file", "DIR"),
     ("--viewer", bool, False, "open the viewer, which needs a display"),
     ("--gif", bool, False, "write the sweep of the yaw"),

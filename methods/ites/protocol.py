@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from common import metrics
+from common.datasets.contract import own_split
 from common.datasets.h36m_layout import load_pose_set
+from common.datasets.projected import noise_of
 from common.draw import tables
 from common.errors import InputError
-from common.h36m import TEST_LIST
 from common.pose_set import PoseSet
 from common.run import checkpoint
 from common.run.run import Run
@@ -131,7 +132,7 @@ def load(args: Any, subjects: str, device: torch.device, training: bool = False)
     ensure_named(args.data_dir, args.dataset)
     pose_set = load_pose_set(
         args.data_dir, args.dataset, args.keypoints, subjects, args.actions,
-        subset=args.subset, downsample=args.downsample, device=device,
+        subset=args.subset, downsample=args.downsample, device=device, noise=noise_of(args),
     )  # fmt: skip
     if training:
         pose_set = replace(pose_set, poses=None)  # before the input is made: 300 MB of Human3.6M are free for it
@@ -163,7 +164,8 @@ def score(predict: Predict, split: PoseSet, run: Run) -> dict[str, Tensor]:
 def output_folder(args: Any) -> Path:
     """Where a test script writes: --output, or a folder beside the checkpoint that is named by what is scored."""
     parts = [args.checkpoint.stem, args.dataset, args.keypoints]
-    parts += [args.subjects_test] * (args.subjects_test != TEST_LIST) + [args.actions] * (args.actions != "*")
+    usual = own_split(args.data_dir, args.dataset)[1]
+    parts += [args.subjects_test] * (args.subjects_test != usual) + [args.actions] * (args.actions != "*")
     parts += [f"{name}{value:g}" for name in ("downsample", "subset") if (value := getattr(args, name)) != 1]
     return args.output or args.checkpoint.parent / re.sub(r"[^\w.,-]+", "-", "_".join(parts))
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from common import metrics
 from common.datasets import mpi_inf_3dhp
 from common.datasets.h36m_layout import load_pose_set
+from common.datasets.projected import noise_of
 from common.draw import page, tables
 from common.pose_set import PoseSet, screen_keypoints, windows
 from common.run.run import Run
@@ -39,7 +40,7 @@ def load_split(args: Any, subjects: str, device: torch.device, keypoints: str | 
     ensure_named(args.data_dir, args.dataset)
     pose_set = load_pose_set(
         args.data_dir, args.dataset, keypoints or args.keypoints, subjects, args.actions, downsample=args.downsample,
-        skeleton=H36M_16, exact_actions=True, device=device,
+        skeleton=H36M_16, exact_actions=True, device=device, noise=noise_of(args),
     )  # fmt: skip
     return replace(pose_set, inputs=screen_keypoints(pose_set))
 

@@ -52,7 +52,7 @@ def test_equals_a_plain_loop(prepare, tmp_path):
     assert done.status == 0, done.err
     target = tmp_path / "data_extra" / "test_set" / "test_3dhp.npz"
     data = mpi_inf_3dhp.load_test_set(target)
-    assert data.name == "3DHP" and data.keypoints.shape == (2929, 16, 2) and data.poses.shape == (2929, 16, 3)
+    assert data.name == "3dhp" and data.keypoints.shape == (2929, 16, 2) and data.poses.shape == (2929, 16, 3)
     hidden = 0
     for i in (*range(0, 2929, 7), 2130, 2131, 2928):
         wide = "TS5" in str(arrays["imgname"][i]) or "TS6" in str(arrays["imgname"][i])

@@ -4,11 +4,9 @@ import argparse
 import logging
 import os
 import signal
-import subprocess
 import sys
 import textwrap
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,8 +18,8 @@ from common.run.losses import LossBuffer
 from common.run.options import Parser
 from common.run.run import Signals, start
 from common.run.script import resume_command, run_script
+from tests.processes import run_as_two
 
-ROOT = Path(__file__).parents[2]
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 
 
@@ -412,41 +410,26 @@ def two_processes(tmp_path, body: str) -> list[dict]:
     body = textwrap.dedent("""
         import torch
         from torch import nn
-        from common import running
-        from common.options import Parser
+        from common.run.losses import LossBuffer
+        from common.run.options import Parser
+        from common.run.run import start
         parser = Parser()
         parser.add_run_options()
         run = start(parser.parse_args(["--device", "cpu"]))
         result = {}
     """) + textwrap.dedent(body)
-    script = tmp_path / "processes.py"
-    script.write_text(body + "\nimport sys\ntorch.save(result, sys.argv[1])\nrunning.part_processes()\n")
-    world = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-    }
-    files = [tmp_path / f"{rank}.pt" for rank in range(2)]
-    processes = [
-        subprocess.Popen([sys.executable, str(script), str(file)], env={**world, "RANK": str(rank)})
-        for rank, file in enumerate(files)
-    ]
+    ends = """
+        from common.run.script import part_processes
+        torch.save(result, f"{run.rank}.pt")
+        part_processes()
+    """
+    program = tmp_path / "processes.py"
+    program.write_text(body + textwrap.dedent(ends))
     one: dict = {}
-    exec(compile(body, str(script), "exec"), one)
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
-    return [one["result"], *(torch.load(file) for file in files)]
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
+    exec(compile(body, str(program), "exec"), one)
+    done = run_as_two([program], tmp_path)
+    assert done.status == 0, done.err
+    return [one["result"], *(torch.load(tmp_path / f"{rank}.pt") for rank in range(2))]
 
 
 def test_two_processes_equal_one(tmp_path):
