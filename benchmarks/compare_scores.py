@@ -40,7 +40,7 @@ from methods.ites.metrics import calibrate_by_scale, depth_flip, ites_evaluation
 from methods.ites.scaling import network_input
 from methods.lifters import POSEAUG, SavedLifter
 from methods.poseaug import evaluation as poseaug
-from models.encoder_decoder.predict import pose_predictor
+from models.encoder_decoder.views import pose_predictor
 
 AS_IT_IS, SCALE, MIRROR = "as it is", "scale", "mirror"
 BATCH = {"lifter": 4096, "hourglass": 16, "encoder_decoder": 32}  # poses or images at once where speed is measured

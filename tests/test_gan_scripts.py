@@ -11,8 +11,8 @@ import models
 from common.files.npz import save_npz
 from common.run import checkpoint
 from methods.adversarial import evaluation
-from models.adversarial import losses
-from tests.conftest import assert_refused, metric_rows
+from models.adversarial import geometry, losses
+from tests.conftest import as_before_format_2, assert_refused, metric_rows
 from tests.processes import interrupt, run_apart, run_as_two
 from tests.steps import forbid_waiting, numbers, steps_of
 from tests.tiny_dataset import write_tiny_dataset
@@ -162,6 +162,7 @@ def test_interrupted_run_resumes_as_if_never_stopped(here, folder, script):
     options = (*TINY[:-1], 16, "-e", 2, "--use_heuristic_loss", "--threads", 1)
     assert script("train_gan.py", *options, "-c", "whole").status == 0
     interrupt(("train_gan.py", *options, "-c", "parts"), folder, "[1]")
+    as_before_format_2(folder / "parts/last.ckpt")
     done = script("train_gan.py", *options, "-c", "parts", "-r", "parts")
     assert done.status == 0, done.err
     assert metric_rows(folder / "parts") == metric_rows(folder / "whole")
@@ -201,9 +202,9 @@ def test_published_error_is_kudos_formula():
     torch.manual_seed(0)
     pixels, target, depth = torch.rand(5, 17, 2) * 500, torch.randn(5, 17, 3), torch.randn(5, 17)
     target = target - target[:, :1]
-    keypoints = losses.normalise_2d(pixels)
+    keypoints = geometry.normalise_2d(pixels)
     found = evaluation.errors(torch.cat((keypoints, depth[..., None]), -1), pixels, target)[:, 0]
-    torch.testing.assert_close(found, losses.kudo_error(keypoints, depth, losses.normalise_3d(target)))
+    torch.testing.assert_close(found, losses.kudo_error(keypoints, depth, geometry.normalise_3d(target)))
 
 
 def test_scores_without_training_subjects(here, script, caplog):

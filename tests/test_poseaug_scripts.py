@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from common.files.npz import load_npz, save_npz
 from common.run import checkpoint
 from methods.poseaug import run_folder
-from tests.conftest import assert_refused, metric_rows, same
+from tests.conftest import as_before_format_2, assert_refused, metric_rows, same
 from tests.processes import interrupt, run_apart
 from tests.tiny_dataset import write_tiny_dataset
 
@@ -231,6 +231,7 @@ def test_interrupted_baseline_resumes_as_if_never_stopped(here, folder, script):
     interrupt(("run_baseline.py", *options, "--checkpoint", "parts"), folder, "[2]")
     parts, whole = run_of(folder / "parts"), run_of(folder / "whole")
     assert checkpoint.load(parts / "last.pth.tar")["step"] > 0
+    as_before_format_2(parts / "last.pth.tar")
     done = script("run_baseline.py", *options, "--resume", parts)
     assert done.status == 0, done.err
     assert (parts / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
@@ -246,6 +247,7 @@ def test_interrupted_poseaug_resumes_as_if_never_stopped(here, folder, script):
     interrupt(("run_poseaug.py", *options, "--checkpoint", "parts_p"), folder, "[3]")
     parts, whole = run_of(folder / "parts_p"), run_of(folder / "whole_p")
     assert checkpoint.load(parts / "last.pth.tar")["epoch"] in (2, 4)
+    as_before_format_2(parts / "last.pth.tar", "step", "losses")
     done = script("run_poseaug.py", *options, "--resume", parts, "--pretrain", "True", "--note", "debug")
     assert done.status == 0, done.err
     kept = yaml.safe_load((parts / "config.yaml").read_text())  # run_summary.py goes by it
