@@ -32,7 +32,7 @@ from methods.encoder_decoder import pictures
 from models.encoder_decoder.network import EncoderDecoder
 from tests import documented, test_demo_lifters
 from tests.common.images import test_readers as readers
-from tests.conftest import ROOT, Outcome, command, run_command
+from tests.conftest import ROOT, Outcome
 from tests.data import test_prepare_data_2d_h36m_sh as hourglass_detections
 from tests.data import test_prepare_data_h36m as released
 from tests.data.test_prepare_3dpw import sequence
@@ -42,6 +42,7 @@ from tests.data.test_prepare_mpii import json_entries, people
 from tests.methods.encoder_decoder import test_checkpoint as released_networks
 from tests.motion_files import write_acclaim, write_clip, write_smpl_model
 from tests.mpi_inf_files import write_testing, write_training
+from tests.processes import run_apart
 from tests.test_poseaug_scripts import write_cross_data
 from tests.tiny_dataset import tiny_keypoints, tiny_poses, write_tiny_dataset
 
@@ -85,7 +86,7 @@ def small_product(_) -> tuple[Callable[[], object], float]:
 
 
 # What no option makes small, by name in the script's module.
-CONSTANTS = {"benchmarks/train_step.py": {"TRAIN_POSES": 256, "TEST_POSES": 64, "make_peak": small_product}}
+CONSTANTS = {"benchmarks/train_step.py": {"TRAIN_POSES": 64, "TEST_POSES": 4, "make_peak": small_product}}
 # In a process of its own: it changes what the library does.
 ALONE = ("benchmarks/within_budget.py",)
 
@@ -483,7 +484,7 @@ def prepare_benchmarks(_) -> None:
     write_tiny_dataset("motion", "cmu", frames=4, actions=("Walking",))
 
 
-STEP = "--rounds 1 --batch-size 8 --device cpu"
+STEP = "--rounds 1 --batch-size 4 --device cpu"
 BENCHMARKS = [
     show("python benchmarks/train_step.py --methods teacher student --rounds 6", STEP),
     show("python benchmarks/train_step.py --methods student gcn --rounds 8", f"{STEP} --no-baseline"),
@@ -491,7 +492,7 @@ BENCHMARKS = [
     show("python benchmarks/train_step.py --methods gcn stgcn --rounds 4", f"{STEP} --no-baseline"),
     show("python benchmarks/train_step.py --methods mlp videopose gcn stgcn student --rounds 2",
          f"{STEP} --no-baseline --amp"),
-    show("python benchmarks/train_step.py --methods gan_lifter --rounds 2", STEP),
+    show("python benchmarks/train_step.py --methods gan_lifter --rounds 2", f"{STEP} --batch-size 8"),
     show("python benchmarks/poseaug_epoch.py", f"--poses 300000 --baseline-steps 0 --stages 1 --device cpu {HERE}"),
     show("python benchmarks/image_pipeline.py", "--samples 4 --side 200"),
     show("python benchmarks/metrics.py", "--poses 100 --repeats 1"),
@@ -588,7 +589,7 @@ def execute(words: tuple[str, ...], script, monkeypatch: pytest.MonkeyPatch) -> 
     """Run a command in the current folder."""
     words = words[words[0] == "python" :]
     if words[0] in ALONE:
-        return run_command(command(*words), Path.cwd())
+        return run_apart(words, Path.cwd())
     if words[0] == "-m":
         words = (f"{words[1].replace('.', '/')}/__main__.py", *words[2:])
     assert not words[0].startswith("data/") or "--data-dir" in words, "it would write into the repository"

@@ -65,9 +65,7 @@ def run_of(folder: Path, lifter: str = "mlp", keypoints: str = "gt") -> Path:
 # ---------------------------------------------------------------------------------------------------- as published
 
 
-@pytest.mark.parametrize(
-    ("lifter", "keypoints"), [*((name, "gt") for name in BASELINE), *(("mlp", k) for k in KEYPOINTS[1:])]
-)
+@pytest.mark.parametrize(("lifter", "keypoints"), list(zip(BASELINE, KEYPOINTS, strict=True)))
 def test_published_commands(tmp_path, script, monkeypatch, folder, lifter, keypoints):
     """Word for word but for the number of epochs: the baseline, PoseAug from it, and the score of its best file."""
     monkeypatch.chdir(tmp_path)
