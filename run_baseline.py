@@ -21,7 +21,8 @@ from common.run import checkpoint
 from common.run.log import RunLog
 from common.run.losses import LossBuffer
 from common.run.run import start
-from common.run.script import resume_command, run_script
+from common.run.script import run_script
+from common.run.state import Progress
 from common.skeleton import H36M_16, mirror
 from methods.poseaug import evaluation, options, run_folder
 
@@ -47,17 +48,12 @@ def main() -> None:
     model = run.prepare(model)
     frames = getattr(model, "receptive_field", 1)
     optimizer = torch.optim.Adam(model.parameters(), args.lr, fused=True)
-    parts = {"state_dict": model, "optimizer": optimizer}
-
-    saved = run_folder.resume(args, run, parts) if args.resume else {}
-    finished, first_step, partial, best = (saved.get(key) for key in ("epoch", "step", "losses", "best"))
     folder = run_folder.claim(folder, args, run)
+    state = run_folder.run_state(args, run, {"state_dict": model, "optimizer": optimizer}, folder)
+    progress = state.resume(args.epochs)
     log = RunLog(folder, args, resume=bool(args.resume))
-    text = run_folder.TextLog(folder / "log.txt", args, COLUMNS, finished or 0, run.is_main)
-    if run.is_main:
-        print(
-            f"train {train.summary()}; 2D input {args.keypoints}; {args.posenet_name}; device {run.device}", flush=True
-        )
+    text = run_folder.TextLog(folder / "log.txt", args, COLUMNS, progress.epoch, run.is_main)
+    run.say(f"train {train.summary()}; 2D input {args.keypoints}; {args.posenet_name}; device {run.device}")
 
     def train_step(index: torch.Tensor) -> torch.Tensor:
         """One Adam step on the poses `index` of the global batch."""
@@ -80,33 +76,26 @@ def main() -> None:
         return loss.detach().view(1)
 
     train_step = run.accelerate(train_step, optimizer)
-    steps = run.steps(len(keypoints), args.batch_size)
-    for epoch in range(finished or 0, args.epochs):
+    steps, best = run.steps(len(keypoints), args.batch_size), progress.best
+    for epoch in range(progress.epoch, args.epochs):
         began = time.perf_counter()
         model.train()
-        losses = LossBuffer(("loss_train",), run, log, epoch, steps, partial)
-        batches = run.batches(len(keypoints), args.batch_size, epoch, first_step or 0)
+        losses = LossBuffer(("loss_train",), run, log, epoch, steps, progress.losses)
+        batches = run.batches(len(keypoints), args.batch_size, epoch, progress.step)
         for i, index in run.progress(batches, steps, f"epoch {epoch + 1}"):
             step = epoch * steps + i + 1
             if step == 1 or step % args.lr_decay == 0:  # as published: the rate stays between these steps
                 optimizer.param_groups[0]["lr"] = evaluation.learning_rate(step, args.lr, args.lr_decay, args.lr_gamma)
             losses.record(i, train_step(index), len(index))
             if run.stop_requested:
-                state = run_folder.training_state(
-                    args, run, parts, epoch=epoch, step=i + 1, losses=losses.state_dict(), best=best
-                )
-                run.save(folder / "last.pth.tar", state)
-                run.leave(f"stopped in epoch {epoch + 1}; go on with: {resume_command(folder)}")
-        first_step, partial = 0, None
+                state.stop(Progress(epoch, i + 1, losses.state_dict(), best))
 
-        row = {"loss_train": losses.means()["loss_train"]}
-        trained = time.perf_counter() - began
-        scores = evaluation.evaluate_all(model, test, cross, run, args.flip_test)
-        if run.is_main:
-            seconds = time.perf_counter() - began
-            text_row = evaluation.row_text(scores, test, cross)
-            print(evaluation.epoch_line(epoch + 1, seconds, trained, row, text_row), flush=True)
-        row |= scores
+        row, trained = losses.means(), time.perf_counter() - began
+        scored = evaluation.evaluate_all(model, test, cross, run, args.flip_test, more=epoch + 1 == args.epochs)
+        errors = evaluation.row_of(scored)
+        shown = evaluation.row_text(errors, test, cross)
+        run.say(evaluation.epoch_line(epoch + 1, time.perf_counter() - began, trained, row, shown))
+        row |= errors
         lr = optimizer.param_groups[0]["lr"]
         log.epoch(epoch + 1, row | {"lr": lr}, step=(epoch + 1) * steps)
         text.row(row | {"epoch": epoch + 1, "lr": lr})
@@ -116,16 +105,14 @@ def main() -> None:
             run.save(folder / "ckpt_best.pth.tar", published)
         if (epoch + 1) % args.snapshot == 0:
             run.save(folder / f"ckpt_epoch_{epoch + 1:04d}.pth.tar", published)
-        state = run_folder.training_state(args, run, parts, epoch=epoch + 1, step=0, losses=None, best=best)
-        run.save(folder / "last.pth.tar", state)
+        progress = Progress(epoch + 1, best=best)
+        state.save(progress)
     log.close()
-    table = evaluation.action_table(model, test, run, args.flip_test) if args.action_wise else ""
-    if run.is_main:
-        log.plot(folder / "curves.png")
-        if table:
-            print(table)
-        print(evaluation.best_line(args, best, test, cross))
-        print(f"results in {folder}")
+    log.plot(folder / "curves.png")
+    if args.action_wise:
+        run.say(evaluation.action_table(scored[0]))
+    run.say(evaluation.best_line(args, best, test, cross))
+    run.say(f"results in {folder}")
 
 
 if __name__ == "__main__":

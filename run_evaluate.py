@@ -31,9 +31,7 @@ def main() -> None:
     test = evaluation.load_split(args, args.subjects_test, run.device)
     cross = evaluation.load_cross_data(args, run.device)
 
-    scores = [evaluation.score(model, test, run, args.flip_test, more=True)]
-    if cross is not None:
-        scores.append(evaluation.score(model, cross, run, flip=True, more=True))
+    scores = evaluation.evaluate_all(model, test, cross, run, args.flip_test, more=True)
     if args.vis_html:
         evaluation.write_page(args.vis_html, model, test, run, args.flip_test, 50 / args.downsample, args.posenet_name)
     if not run.is_main:
@@ -42,7 +40,7 @@ def main() -> None:
         print(line)
     print(evaluation.what_was_scored(args, test, cross))
     if args.action_wise:
-        print(tables.action_table(tables.summaries(scores[0].reported, test)))
+        print(evaluation.action_table(scores[0]))
     path = (args.output or file.parent) / f"results_{file.name.split('.')[0]}_{args.dataset}_{args.keypoints}.json"
     content = {
         "method": args.posenet_name, "checkpoint": str(file), "options": checkpoint.options_json(args), "joints": 16,

@@ -30,6 +30,7 @@ def main() -> None:
     model.eval()
     test = protocol.load(args, args.subjects_test, run.device)
     folder = protocol.output_folder(args)
+
     predict = partial(published_pose, model)
 
     if args.evaluate or not (args.vis or args.vis_html):

@@ -12,6 +12,7 @@ metrics.csv, curves.png and TensorBoard events into the folder of --checkpoint.
 
 import math
 import time
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,18 +20,45 @@ from torch import Tensor
 import models
 from common.datasets import poses_2d
 from common.datasets.projected import noise_of
-from common.errors import InputError
-from common.run import checkpoint
+from common.pose_set import PoseSet
 from common.run.log import RunLog
 from common.run.losses import LossBuffer
-from common.run.run import start
-from common.run.script import resume_command, run_script
+from common.run.run import Run, start
+from common.run.script import run_script
+from common.run.state import Progress, State
 from common.synthetic.dataset import ensure_named
 from methods.adversarial import evaluation, options
 from models.adversarial import losses, step
 from models.adversarial.predict import lifter_input, predictor
 
 TERMS = ("gen_loss", "adversarial", "loss_2d", "loss_3d", "temporal", "heuristic", "supervised", "dis_loss", "accuracy")
+SCORES = ("MPJPE", "N-MPJPE", "P-MPJPE")  # columns val_mpjpe, ...
+
+
+class TrainingPoses(NamedTuple):
+    """N poses as the networks see them.
+
+    keypoints: (N, 17, 2), hip at the origin, each at one size. depths: (N, 17), true ones in their unit, to supervise.
+    moving: rows that the next frame of their sequence follows, for the temporal discriminator; None: without it.
+    factor: of the keypoints (`head_factor`). pose_scale, motion_scale: of what chen's discriminators see, so that
+    numbers are of ordinary size.
+    """
+
+    keypoints: Tensor
+    depths: Tensor | None
+    moving: Tensor | None
+    factor: float
+    pose_scale: Tensor
+    motion_scale: Tensor | float
+
+
+class Forward(NamedTuple):
+    """total: the lifter's loss; depth: (B, 17), lifted; adversarial: for each discriminator; terms: for the log."""
+
+    total: Tensor
+    depth: Tensor
+    adversarial: list[step.Adversarial]
+    terms: dict[str, Tensor]
 
 
 def main() -> None:
@@ -45,170 +73,159 @@ def main() -> None:
         with_poses=supervised, middle_spine=True, noise=noise_of(args),
     )  # fmt: skip
     test = evaluation.load_test(args, run.device)
-
-    # every pose at one size; for Chen such that the head is 1 / 10 from the root on average
-    keypoints = lifter_input(train.keypoints)
-    factor = losses.head_factor(keypoints).item() if args.method == "chen" else 1.0
-    keypoints *= factor
+    poses = training_poses(train, args)
     distance = losses.CHEN_DISTANCE if args.method == "chen" else 1.0  # lengths in the unit of depths per keypoints'
-    depths = distance * factor * losses.normalise_3d(train.poses).pose[..., 2] if supervised else None
-    moving = (train.last > torch.arange(len(keypoints), device=run.device)).nonzero().squeeze(1)
-    temporal = args.method == "chen" and not supervised and args.weight_temporal > 0 and len(moving) > 0
 
-    pose_scale, motion_scale = 1 / keypoints.std(), 1.0  # chen: discriminators see numbers of ordinary size
-    if temporal:
-        motion_scale = 1 / (keypoints[moving + 1] - keypoints[moving]).std()
-    lifter, *judges = (run.prepare(models.create(name, **sizes)) for name, sizes in networks(args, 1 + temporal))
+    named = networks(args, 1 + (poses.moving is not None))
+    lifter, *discriminators = (run.prepare(models.create(name, **sizes)) for name, sizes in named)
     adam = [
-        torch.optim.Adam(m.parameters(), lr, (args.beta1, 0.999), eps, weight_decay=args.weight_decay, fused=True)
-        for m, lr, eps in ((lifter, args.gen_lr, args.gen_eps), *((j, args.dis_lr, args.dis_eps) for j in judges))
-    ]
+        torch.optim.Adam(net.parameters(), lr, (args.beta1, 0.999), eps, weight_decay=args.weight_decay, fused=True)
+        for net, lr, eps in (
+            (lifter, args.gen_lr, args.gen_eps), *((d, args.dis_lr, args.dis_eps) for d in discriminators)
+        )
+    ]  # fmt: skip
     if args.method == "chen" and not args.resume:
         losses.start_flat(lifter.w2)
-    saved = resume(args, run, lifter, judges, adam) if args.resume else {}
-    finished, first_step, partial, best = (saved.get(key) for key in ("epoch", "step", "losses", "best"))
+    # the reproduction's names of the networks
+    weights = dict(zip(("gen.", "dis.", "dis_temporal."), (lifter, *discriminators), strict=False))
+    fixed = {"method": args.method, "factor": poses.factor, "network": named[0][0], "sizes": named[0][1]}
+    state = State(run, args, {"state_dict": weights, "adam": adam}, args.checkpoint / "last.ckpt", fixed)
+    progress = state.resume(args.epochs)
     log = RunLog(args.checkpoint, args, resume=bool(args.resume))
-    if run.is_main:
-        parts = ", ".join(f"{name} {count:,}" for name, count in train.counts().items())
-        print(f"train {len(train):,} 2D poses ({parts}); {args.method}, {args.mode}; device {run.device}", flush=True)
+    parts = ", ".join(f"{name} {count:,}" for name, count in train.counts().items())
+    run.say(f"train {len(train):,} 2D poses ({parts}); {args.method}, {args.mode}; device {run.device}")
+
+    forward = supervised_forward if supervised else {"chen": chen_forward, "kudo": kudo_forward}[args.method]
+    capped_steps = run.uncompiled(step.capped_steps)
 
     def train_step(index: Tensor) -> Tensor:
         """One step of lifter and discriminators on the poses `index` of the global batch."""
-        mine = run.shard(index)
-        points, terms = keypoints[mine], dict.fromkeys(TERMS, torch.zeros((), device=run.device))
+        weight = run.weight(run.shard(index), index)
         with run.autocast():
-            if supervised:
-                depth = lifter(points).float()
-                terms["supervised"] = (depth - depths[mine]).square().mean()
-                total, rivals = terms["supervised"], []
-            elif args.method == "kudo":
-                theta = 2 * math.pi * torch.rand(len(index), generator=run.generator, device=run.device)
-                depth = lifter(points).float()
-                rivals = [step.judged(judges[0], losses.kudo_projection(points, depth, run.shard(theta)), points)]
-                total = rivals[0].generator_loss
-            else:
-                turns = run.shard(losses.chen_rotations(len(index), generator=run.generator, device=run.device))
-                cycle = losses.chen_cycle(lambda x: lifter(x).float(), points, turns)
-                depth = cycle.pose[..., 2]
-                rivals = [step.judged(judges[0], cycle.projected, points, pose_scale)]
-                terms["loss_2d"], terms["loss_3d"] = losses.consistency_2d(points, cycle), losses.consistency_3d(cycle)
-                total = rivals[0].generator_loss + args.weight_2d * terms["loss_2d"] + args.weight_3d * terms["loss_3d"]
-                if temporal:
-                    rivals.append(frames_judged(len(index), run.weight(mine, index)))
-                    terms["temporal"] = rivals[1].generator_loss
-                    total = total + args.weight_temporal * terms["temporal"]
+            total, depth, adversarial, terms = forward(lifter, discriminators, poses, index, run, args)
             if args.use_heuristic_loss:
+                points = poses.keypoints[run.shard(index)]
                 terms["heuristic"] = losses.heuristic_loss(distance * points, depth)
                 total = total + args.heuristic_loss_weight * terms["heuristic"]
-        weight = run.weight(mine, index)
         for optimizer in adam:
             optimizer.zero_grad()
-        scaled = [rival._replace(loss=rival.loss * weight) for rival in rivals]
-        step.backward(total * weight, lifter, scaled, judges)
-        run.reduce_gradients(lifter, *judges[: len(rivals)])
-        terms["gen_loss"] = total
-        if not rivals:
-            adam[0].step()
+        own = [part.discriminator_loss * weight for part in adversarial]
+        step.backward(total * weight, lifter, own, discriminators)
+        run.reduce_gradients(lifter, *discriminators[: len(adversarial)])
+        if adversarial:
+            capped_steps(adam, [run.average(part.accuracy * weight) for part in adversarial], args.gan_accuracy_cap)
+            terms["adversarial"], terms["dis_loss"], terms["accuracy"] = adversarial[0]
         else:
-            capped_steps(adam, [run.average(rival.accuracy * weight) for rival in rivals], args.gan_accuracy_cap)
-            terms["adversarial"], terms["dis_loss"], terms["accuracy"] = rivals[0]
-        return torch.stack([terms[term].detach() for term in TERMS])
+            adam[0].step()
+        terms["gen_loss"], zero = total, total.new_zeros(())
+        return torch.stack([terms.get(term, zero).detach() for term in TERMS])
 
-    def frames_judged(count: int, weight: float) -> step.Rival:
-        """The temporal discriminator on differences of consecutive frames, a quarter as many as the batch has poses;
-        as this process's share of the frames counts where its share of the poses counts `weight`.
-        """
-        pairs = max(4, run.world_size, count // 4)  # at least one for each process
-        chosen = torch.randint(len(moving), (pairs,), generator=run.generator, device=run.device)
-        rows = run.shard(moving[chosen])
-        points = keypoints[torch.stack((rows, rows + 1), 1).flatten()]
-        turns = run.shard(losses.chen_rotations(len(chosen), generator=run.generator, device=run.device))
-        rival = step.frames_judged(lambda x: lifter(x).float(), judges[1], points, turns, motion_scale)
-        return step.Rival(*(value * (run.weight(rows, chosen) / weight) for value in rival))
-
-    capped_steps = torch.compiler.disable(step.capped_steps) if args.compile else step.capped_steps
     train_step = run.accelerate(train_step, *adam)
-    steps = run.steps(len(keypoints), args.batch_size)
-    for epoch in range(finished or 0, args.epochs):
+    steps, best = run.steps(len(train), args.batch_size), progress.best
+    for epoch in range(progress.epoch, args.epochs):
         began = time.perf_counter()
-        for module in (lifter, *judges):
-            module.train()
-        record = LossBuffer(TERMS, run, log, epoch, steps, partial)
-        batches = run.batches(len(keypoints), args.batch_size, epoch, first_step or 0)
+        for network in (lifter, *discriminators):
+            network.train()
+        record = LossBuffer(TERMS, run, log, epoch, steps, progress.losses)
+        batches = run.batches(len(train), args.batch_size, epoch, progress.step)
         for i, index in run.progress(batches, steps, f"epoch {epoch + 1}"):
             record.record(i, train_step(index), len(index))
             if run.stop_requested:
-                state = training_state(args, run, lifter, judges, adam, factor)
-                state |= {"epoch": epoch, "step": i + 1, "losses": record.state_dict(), "best": best}
-                run.save(args.checkpoint / "last.ckpt", state)
-                run.leave(f"stopped in epoch {epoch + 1}; go on with: {resume_command(args.checkpoint)}")
-        first_step, partial = 0, None
+                state.stop(Progress(epoch, i + 1, record.state_dict(), best))
         row = record.means()
         lifter.eval()
         if test is not None:
-            errors = evaluation.score(predictor(lifter, args.method, factor), test, run)
-            row |= {"val_mpjpe": errors["MPJPE"].mean().item(), "val_n_mpjpe": errors["N-MPJPE"].mean().item()}
-            row |= {"val_p_mpjpe": errors["P-MPJPE"].mean().item()}
+            errors = evaluation.score(predictor(lifter, args.method, poses.factor), test, run)
+            row |= {f"val_{name.lower().replace('-', '_')}": errors[name].mean().item() for name in SCORES}
             value = row["val_mpjpe"]
         else:
-            value = row["loss_2d"] if args.method == "chen" else step.kudo_consistency(lifter, keypoints)
-        if run.is_main:
-            shown = "  ".join(f"{key} {row[key]:.4g}" for key in row if row[key] or key.startswith("val"))
-            print(f"[{epoch + 1}] {time.perf_counter() - began:.1f} s  {shown}", flush=True)
+            value = row["loss_2d"] if args.method == "chen" else step.kudo_consistency(lifter, poses.keypoints)
+        shown = "  ".join(f"{key} {row[key]:.4g}" for key in row if row[key] or key.startswith("val"))
+        run.say(f"[{epoch + 1}] {time.perf_counter() - began:.1f} s  {shown}")
         log.epoch(epoch + 1, row, step=(epoch + 1) * steps)
-        state = training_state(args, run, lifter, judges, adam, factor) | {
-            "epoch": epoch + 1,
-            "step": 0,
-            "losses": None,
-        }
-        if best is None or value < best:
-            best = value
-            run.save(args.checkpoint / "best-model.ckpt", state | {"best": best})
-        run.save(args.checkpoint / "last.ckpt", state | {"best": best})
+        improved = best is None or value < best
+        progress = Progress(epoch + 1, best=value if improved else best)
+        best = progress.best
+        state.save(progress, *["best-model.ckpt"] * improved)
     log.close()
-    if run.is_main:
-        log.plot(args.checkpoint / "curves.png")
-        what = "self-consistency" if test is None else f"val_mpjpe on {evaluation.test_name(args)} {test.summary()}, mm"
-        print(f"best {best:.4g} ({what}); results in {args.checkpoint}")
+    log.plot(args.checkpoint / "curves.png")
+    what = "self-consistency" if test is None else f"val_mpjpe on {evaluation.test_name(args)} {test.summary()}, mm"
+    run.say(f"best {best:.4g} ({what}); results in {args.checkpoint}")
 
 
-def networks(args, judges: int = 0) -> list[tuple[str, dict]]:
+def training_poses(train: PoseSet, args: Any) -> TrainingPoses:
+    """Every pose at one size; for Chen such that the head is 1 / 10 from the root on average."""
+    keypoints, depths, moving, motion_scale = lifter_input(train.keypoints), None, None, 1.0
+    factor = losses.head_factor(keypoints).item() if args.method == "chen" else 1.0
+    keypoints *= factor
+    if args.mode == "supervised":
+        distance = losses.CHEN_DISTANCE if args.method == "chen" else 1.0
+        depths = distance * factor * losses.normalise_3d(train.poses).pose[..., 2]
+    elif args.method == "chen" and args.weight_temporal > 0:
+        rows = (train.last > torch.arange(len(keypoints), device=keypoints.device)).nonzero().squeeze(1)
+        moving = rows if len(rows) else None
+    if moving is not None:
+        motion_scale = 1 / (keypoints[moving + 1] - keypoints[moving]).std()
+    return TrainingPoses(keypoints, depths, moving, factor, 1 / keypoints.std(), motion_scale)
+
+
+# ------------------------------------------------------------ forward passes, of a process's part of a global batch
+
+
+def supervised_forward(lifter, _, poses: TrainingPoses, index: Tensor, run: Run, args: Any) -> Forward:
+    """Squared error of the depths."""
+    mine = run.shard(index)
+    depth = lifter(poses.keypoints[mine]).float()
+    loss = (depth - poses.depths[mine]).square().mean()
+    return Forward(loss, depth, [], {"supervised": loss})
+
+
+def kudo_forward(lifter, discriminators, poses: TrainingPoses, index: Tensor, run: Run, args: Any) -> Forward:
+    """A random turn about y, orthographically projected, must look real."""
+    points = poses.keypoints[run.shard(index)]
+    theta = 2 * math.pi * torch.rand(len(index), generator=run.generator, device=run.device)
+    depth = lifter(points).float()
+    projected = losses.kudo_projection(points, depth, run.shard(theta))
+    adversarial = step.adversarial(discriminators[0], projected, points)
+    return Forward(adversarial.generator_loss, depth, [adversarial], {})
+
+
+def chen_forward(lifter, discriminators, poses: TrainingPoses, index: Tensor, run: Run, args: Any) -> Forward:
+    """A random turn, projected in perspective, must look real; lifted again and turned back, be the pose of before."""
+    points = poses.keypoints[run.shard(index)]
+    turns = run.shard(losses.chen_rotations(len(index), generator=run.generator, device=run.device))
+    cycle = losses.chen_cycle(lambda x: lifter(x).float(), points, turns)
+    adversarial = [step.adversarial(discriminators[0], cycle.projected, points, poses.pose_scale)]
+    terms = {"loss_2d": losses.consistency_2d(points, cycle), "loss_3d": losses.consistency_3d(cycle)}
+    total = adversarial[0].generator_loss + args.weight_2d * terms["loss_2d"] + args.weight_3d * terms["loss_3d"]
+    if poses.moving is not None:
+        adversarial.append(temporal_forward(lifter, discriminators[1], poses, index, run))
+        terms["temporal"] = adversarial[1].generator_loss
+        total = total + args.weight_temporal * terms["temporal"]
+    return Forward(total, cycle.pose[..., 2], adversarial, terms)
+
+
+def temporal_forward(lifter, discriminator, poses: TrainingPoses, index: Tensor, run: Run) -> step.Adversarial:
+    """The temporal discriminator on differences of consecutive frames, a quarter as many as the batch has poses; as
+    this process's share of the frames counts where its share of the poses does.
+    """
+    pairs = max(4, run.world_size, len(index) // 4)  # at least one for each process
+    chosen = torch.randint(len(poses.moving), (pairs,), generator=run.generator, device=run.device)
+    rows = run.shard(poses.moving[chosen])
+    points = poses.keypoints[torch.stack((rows, rows + 1), 1).flatten()]
+    turns = run.shard(losses.chen_rotations(len(chosen), generator=run.generator, device=run.device))
+    terms = step.temporal(lambda x: lifter(x).float(), discriminator, points, turns, poses.motion_scale)
+    share = run.weight(rows, chosen) / run.weight(run.shard(index), index)
+    return step.Adversarial(*(value * share for value in terms))
+
+
+def networks(args: Any, discriminators: int) -> list[tuple[str, dict]]:
     """Names and sizes of the lifter and of the discriminators."""
     if args.method == "kudo":
         sizes = {"batch_norm": args.use_bn, "slope": 0.2 if args.activate_func == "leaky_relu" else 0.0}
-        return [("kudo_generator", sizes)] + judges * [("kudo_discriminator", sizes)]
-    judge = {"dropout": args.dropout, "batch_norm": not args.no_dis_bn}
-    return [("gan_lifter", {"dropout": args.dropout})] + judges * [("gan_discriminator", judge)]
-
-
-def training_state(args, run, lifter, judges, adam, factor: float) -> dict:
-    """A checkpoint: the reproduction's names for both networks, and what an exact resume needs."""
-    ((name, sizes),) = networks(args)
-    parts = {"gen.": lifter, **{f"dis{'_temporal' * i}.": judge for i, judge in enumerate(judges)}}
-    weights = {prefix + key: value for prefix, part in parts.items() for key, value in part.state_dict().items()}
-    return {
-        "state_dict": weights, "method": args.method, "factor": factor, "network": name, "sizes": sizes,
-        "adam": [optimizer.state_dict() for optimizer in adam], "rng": run.rng_state(),
-        "options": checkpoint.options_json(args),
-    }  # fmt: skip
-
-
-def resume(args, run, lifter, judges, adam) -> dict:
-    """Put a run back where its last.ckpt was saved."""
-    path = checkpoint.state_file(args.resume, "last.ckpt")
-    saved = checkpoint.load(path, run.device)
-    if not {"rng", "adam", "state_dict", "options"} <= saved.keys():
-        raise InputError(f"{path} is no state to resume from: give the last.ckpt of a run of train_gan.py")
-    checkpoint.check_options(saved["options"], args)
-    for prefix, part in {"gen.": lifter, **{f"dis{'_temporal' * i}.": j for i, j in enumerate(judges)}}.items():
-        weights = {k.removeprefix(prefix): v for k, v in saved["state_dict"].items() if k.startswith(prefix)}
-        checkpoint.load_weights(part, weights, path)
-    for optimizer, state in zip(adam, saved["adam"], strict=True):
-        checkpoint.load_optimizer(optimizer, state, path)
-    run.set_rng_state(saved["rng"])
-    run.last_checkpoint = path
-    checkpoint.check_epochs(path, saved["epoch"], args.epochs)
-    return saved
+        return [("kudo_generator", sizes)] + discriminators * [("kudo_discriminator", sizes)]
+    sizes = {"dropout": args.dropout, "batch_norm": not args.no_dis_bn}
+    return [("gan_lifter", {"dropout": args.dropout})] + discriminators * [("gan_discriminator", sizes)]
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ Ctrl-C), config.yaml, metrics.csv and TensorBoard events into the folder of -c.
 """
 
 import time
+from functools import partial
 
 import torch
 
@@ -19,6 +20,7 @@ from common.run.log import RunLog
 from common.run.losses import LossBuffer
 from common.run.run import start
 from common.run.script import resume_command, run_script
+from common.run.state import Progress
 from methods.ites import options, protocol
 from models.teacher import published_pose, teacher_losses
 
@@ -41,10 +43,10 @@ def main() -> None:
     optimizer = torch.optim.SGD(
         model.parameters(), args.learning_rate, momentum=args.momentum, weight_decay=args.weight_decay, fused=True
     )
-    finished, first_step, partial, best = protocol.resume(args, model, optimizer, run)
+    state = protocol.run_state(args, model, optimizer, run)
+    progress = state.resume(args.epochs, folder=args.checkpoint)
     log = RunLog(args.checkpoint, args, resume=bool(args.resume))
-    if run.is_main:
-        print(f"train {train.summary()}; 2D input {args.keypoints}; device {run.device}", flush=True)
+    run.say(f"train {train.summary()}; 2D input {args.keypoints}; device {run.device}")
 
     def train_step(index: torch.Tensor) -> torch.Tensor:
         """One SGD step on the poses `index` of the global batch."""
@@ -61,39 +63,32 @@ def main() -> None:
         return torch.stack((losses["reprojection"], losses["cycle"])).detach()
 
     train_step = run.accelerate(train_step, optimizer, key=lambda: aligned)
-    steps = run.steps(len(train), args.batch_size)
-    for epoch in range(finished, args.epochs):
+    steps, best = run.steps(len(train), args.batch_size), progress.best
+    for epoch in range(progress.epoch, args.epochs):
         aligned, began = epoch < ALIGNED_EPOCHS, time.perf_counter()
         lr = optimizer.param_groups[0]["lr"]
         model.train()
-        losses = LossBuffer(("reprojection", "cycle"), run, log, epoch, steps, partial)
-        batches = run.batches(len(train), args.batch_size, epoch, first_step)
+        losses = LossBuffer(("reprojection", "cycle"), run, log, epoch, steps, progress.losses)
+        batches = run.batches(len(train), args.batch_size, epoch, progress.step)
         for i, index in run.progress(batches, steps, f"epoch {epoch + 1}"):
             losses.record(i, train_step(index), len(index))
             if run.stop_requested:
-                stopped = protocol.Progress(epoch, i + 1, losses.state_dict(), best)
-                run.save(args.checkpoint / "last.bin", protocol.training_state(args, model, optimizer, run, stopped))
-                run.leave(f"stopped in epoch {epoch + 1}; go on with: {resume_command('last.bin')}")
-        first_step, partial = 0, None
+                state.stop(Progress(epoch, i + 1, losses.state_dict(), best), resume_command("last.bin"))
         if (epoch + 1) % args.epoch_lr_decay == 0:
             optimizer.param_groups[0]["lr"] *= args.lr_decay
 
         row = {f"{name} x 1000": 1000 * value for name, value in losses.means().items()}
         if test is not None:
             model.eval()
-            errors = protocol.score(lambda keypoints: published_pose(model, keypoints), test, run)
-            row |= {"MPJPE": errors["MPJPE"].mean().item(), "P-MPJPE": errors["P-MPJPE"].mean().item()}
+            row |= protocol.mean_errors(partial(published_pose, model), test, run)
             best = row["MPJPE"] if best is None else min(best, row["MPJPE"])
-        if run.is_main:
-            scores = "  ".join(f"{name} {value:.1f}" for name, value in row.items())
-            print(f"[{epoch + 1}] time {(time.perf_counter() - began) / 60:.2f} min  lr {lr:.6f}  {scores}", flush=True)
+        run.say(protocol.epoch_line(epoch + 1, time.perf_counter() - began, lr, row))
         log.epoch(epoch + 1, row | {"lr": lr}, step=(epoch + 1) * steps)
-        state = protocol.training_state(args, model, optimizer, run, protocol.Progress(epoch + 1, best=best))
-        protocol.save_epoch(args.checkpoint, (f"tea_model_epoch_{epoch + 1}.bin", "ckpt_teacher.bin"), state, run)
+        progress = Progress(epoch + 1, best=best)
+        state.save(progress, f"tea_model_epoch_{epoch + 1}.bin", "ckpt_teacher.bin")
     log.close()
-    if run.is_main:
-        log.plot(args.checkpoint / "curves.png", "losses x 1000, errors in mm")
-        print(protocol.final_line(row, best, test, args))
+    log.plot(args.checkpoint / "curves.png", "losses x 1000, errors in mm")
+    run.say(protocol.final_line(row, best, test, args))
 
 
 if __name__ == "__main__":

@@ -50,8 +50,8 @@ class TextbookMartinez(nn.Module):
 
 def make_step(lifter: nn.Module, keypoints: Tensor, run: Run) -> Callable[[Tensor], Tensor]:
     """One step of `train_gan.py --method chen` with both discriminators, from the indices of a batch."""
-    judges = [run.prepare(models.create("gan_discriminator")).train() for _ in range(2)]
-    adam = [torch.optim.Adam(network.parameters(), 1e-4, fused=True) for network in (lifter, *judges)]
+    discriminators = [run.prepare(models.create("gan_discriminator")).train() for _ in range(2)]
+    adam = [torch.optim.Adam(network.parameters(), 1e-4, fused=True) for network in (lifter, *discriminators)]
     pose_scale, motion_scale = 1 / keypoints.std(), 1 / (keypoints[1:] - keypoints[:-1]).std()
 
     def step(index: Tensor) -> Tensor:
@@ -61,17 +61,17 @@ def make_step(lifter: nn.Module, keypoints: Tensor, run: Run) -> Callable[[Tenso
         frame_turns = losses.chen_rotations(len(moving), generator=run.generator, device=run.device)
         with run.autocast():
             cycle = losses.chen_cycle(lambda x: lifter(x).float(), points, turns)
-            rivals = (
-                gan_step.judged(judges[0], cycle.projected, points, pose_scale),
-                gan_step.frames_judged(lambda x: lifter(x).float(), judges[1], frames, frame_turns, motion_scale),
+            both = (
+                gan_step.adversarial(discriminators[0], cycle.projected, points, pose_scale),
+                gan_step.temporal(lambda x: lifter(x).float(), discriminators[1], frames, frame_turns, motion_scale),
             )
-            total = rivals[0].generator_loss + rivals[1].generator_loss
+            total = both[0].generator_loss + both[1].generator_loss
             total = total + losses.CHEN_WEIGHT_2D * losses.consistency_2d(points, cycle)
             total = total + losses.CHEN_WEIGHT_3D * losses.consistency_3d(cycle)
         for optimizer in adam:
             optimizer.zero_grad()
-        gan_step.backward(total, lifter, rivals, judges)
-        gan_step.capped_steps(adam, [rival.accuracy for rival in rivals], CAP)
+        gan_step.backward(total, lifter, [part.discriminator_loss for part in both], discriminators)
+        gan_step.capped_steps(adam, [part.accuracy for part in both], CAP)
         return total.detach()
 
     return run.accelerate(step, *adam)
@@ -79,10 +79,10 @@ def make_step(lifter: nn.Module, keypoints: Tensor, run: Run) -> Callable[[Tenso
 
 def make_baseline(keypoints: Tensor, run: Run, batch_size: int) -> Callable[[], object]:
     """The usual step: DataLoader items, a pass of the discriminators for each network's turn, `.item()` for the cap."""
-    lifter, *judges = (
+    lifter, *discriminators = (
         net.to(run.device) for net in (TextbookMartinez(), *(TextbookMartinez(34, 1, stages=3) for _ in range(2)))
     )
-    adam = [torch.optim.Adam(network.parameters(), 1e-4) for network in (lifter, *judges)]
+    adam = [torch.optim.Adam(network.parameters(), 1e-4) for network in (lifter, *discriminators)]
     pairs = TensorDataset(keypoints[:-1].cpu(), keypoints[1:].cpu())
     loader = DataLoader(pairs, batch_size, shuffle=True)
     batches = (batch for _ in itertools.count() for batch in loader if len(batch[0]) == batch_size)
@@ -96,19 +96,19 @@ def make_baseline(keypoints: Tensor, run: Run, batch_size: int) -> Callable[[], 
         with run.autocast():
             cycle = losses.chen_cycle(lifter, points, turns)
             seen = losses.chen_project(losses.chen_lift(frames, lifter(frames)) @ frame_turns)
-            looks = (
-                (judges[0], cycle.projected, points),
-                (judges[1], losses.frame_difference(seen), losses.frame_difference(frames)),
+            scored = (
+                (discriminators[0], cycle.projected, points),
+                (discriminators[1], losses.frame_difference(seen), losses.frame_difference(frames)),
             )
             total = losses.CHEN_WEIGHT_2D * losses.consistency_2d(points, cycle)
             total = total + losses.CHEN_WEIGHT_3D * losses.consistency_3d(cycle)
-            total = total + sum(losses.generator_loss(judge(fake)) for judge, fake, _ in looks)
+            total = total + sum(losses.generator_loss(disc(fake)) for disc, fake, _ in scored)
         adam[0].zero_grad()
         total.backward()
         adam[0].step()
-        for optimizer, (judge, fake, real) in zip(adam[1:], looks, strict=True):
+        for optimizer, (disc, fake, real) in zip(adam[1:], scored, strict=True):
             with run.autocast():
-                real_scores, fake_scores = judge(real), judge(fake.detach())
+                real_scores, fake_scores = disc(real), disc(fake.detach())
                 loss = losses.discriminator_loss(real_scores, fake_scores)
             optimizer.zero_grad()
             loss.backward()

@@ -38,10 +38,9 @@ from common.run.options import Parser, number  # noqa: E402
 from common.run.run import start  # noqa: E402
 from common.run.script import run_script  # noqa: E402
 from methods.poseaug import options  # noqa: E402
-from models.poseaug.augment_step import augment  # noqa: E402
 from models.poseaug.augmentor import Augmentor, draw_noise  # noqa: E402
 from models.poseaug.discriminators import PARTS, Discriminator2D, Discriminator3D  # noqa: E402
-from models.poseaug.losses import diff_loss, discriminator_loss, feedback_loss, in_view  # noqa: E402
+from models.poseaug.losses import augment, diff_loss, discriminator_loss, feedback_loss, in_view  # noqa: E402
 
 SYNTHETIC_POSES = 300_000
 BATCH = 1024
@@ -110,7 +109,8 @@ class Networks:
         others = net["lifter"], net["disc_3d"], net["disc_2d"]
         terms = augment(net["augmentor"], *others, keypoints, poses, camera, noise)
         errors = terms.errors
-        loss = terms.adversarial_2d + 6 * terms.adversarial_3d + 3 * sum(diff_loss(terms.made.ba_diff, terms.made.blr))
+        adversarial = terms.terms["adversarial_2d"] + 6 * terms.terms["adversarial_3d"]
+        loss = adversarial + 3 * sum(diff_loss(terms.made.ba_diff, terms.made.blr))
         loss = loss + feedback_loss(errors.ba, errors.original, 4.0, 2.0, 0.1).loss
         return terms, loss + feedback_loss(errors.rt, errors.original, 17.0, 15.0, 0.01).loss
 

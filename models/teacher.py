@@ -9,6 +9,7 @@ Row vectors: `points @ rotation`. The unit is the network's own: the body stands
 hip-to-head length is 0.2.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -140,11 +141,11 @@ class Teacher(nn.Module):
             return Cycle(target, keypoints, self.shape(features)[1])
 
 
-def published_pose(model: Teacher, keypoints: Tensor) -> Tensor:
-    """The pose that is scored and shown, as published: the input pushed out to the predicted depth, all that is read of
-    the network. keypoints: (B, J, 2) -> (B, J, 3).
+def published_pose(teacher: Callable[[Tensor], TeacherOutput], keypoints: Tensor) -> Tensor:
+    """The pose that is published for a teacher: its input pushed out to the depths that it predicts, so that z alone is
+    the network's own. keypoints: (B, J, 2), root-relative and scaled -> (B, J, 3), in the network's unit.
     """
-    return unproject(keypoints, model(keypoints).pose[..., 2:], nearest=None)
+    return unproject(keypoints, teacher(keypoints).pose[..., 2:], nearest=None)
 
 
 def teacher_losses(model: Teacher, keypoints: Tensor, rotations: Tensor, align_root: bool) -> dict[str, Tensor]:

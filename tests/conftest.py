@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from common.run import checkpoint
 from common.run.log import RunLog
 
 ROOT = Path(__file__).parents[1]
@@ -109,6 +110,13 @@ def same(a, b) -> bool:
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(map(same, a, b))
     return a == b
+
+
+def as_before_format_2(path: Path, *absent: str) -> None:
+    """Make a run's state one of the code before `common.run.state`: without `format`, and the keys that were absent."""
+    saved = checkpoint.load(path)
+    assert saved.pop("format") == 2
+    checkpoint.save(path, {name: value for name, value in saved.items() if name not in absent})
 
 
 def assert_refused(outcome: Outcome, *parts: str) -> None:

@@ -65,6 +65,8 @@ ELSEWHERE = {
         "takes a minute; tests/benchmarks/test_step_of_images.py takes its steps one by one, small",
     "python run_baseline.py -d mine -k gt --posenet_name mlp --stages 2 --epochs 1":
         "needs the file that its page makes: tests/data/test_readme.py runs both",
+    "python -c 'import time, torch.distributed as d; store = d.TCPStore(\"0.0.0.0\", 29500, is_master=True, "
+    "wait_for_workers=False); time.sleep(1e9)'": "waits; tests/test_many_machines.py keeps such a store",
     "torchrun --nproc_per_node 2 SCRIPT ...": "tests/test_many_machines.py runs run_baseline.py so",
     "torchrun --nproc_per_node 2 train_teacher.py ...": "the same; tests/test_ites_scripts.py: its two processes",
     "train_hourglass.py --gpus 0,1": "becomes two processes: tests/test_hourglass_scripts.py",

@@ -12,7 +12,7 @@ from common.files.npz import save_npz
 from common.run import checkpoint
 from methods.adversarial import evaluation
 from models.adversarial import losses
-from tests.conftest import assert_refused, metric_rows
+from tests.conftest import as_before_format_2, assert_refused, metric_rows
 from tests.processes import interrupt, run_apart, run_as_two
 from tests.steps import forbid_waiting, numbers, steps_of
 from tests.tiny_dataset import write_tiny_dataset
@@ -162,6 +162,7 @@ def test_interrupted_run_resumes_as_if_never_stopped(here, folder, script):
     options = (*TINY[:-1], 16, "-e", 2, "--use_heuristic_loss", "--threads", 1)
     assert script("train_gan.py", *options, "-c", "whole").status == 0
     interrupt(("train_gan.py", *options, "-c", "parts"), folder, "[1]")
+    as_before_format_2(folder / "parts/last.ckpt")
     done = script("train_gan.py", *options, "-c", "parts", "-r", "parts")
     assert done.status == 0, done.err
     assert metric_rows(folder / "parts") == metric_rows(folder / "whole")

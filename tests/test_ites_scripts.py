@@ -12,7 +12,7 @@ from PIL import Image
 
 from common.run import checkpoint
 from methods.ites import options as ites_options
-from tests.conftest import assert_refused, metric_rows
+from tests.conftest import as_before_format_2, assert_refused, metric_rows
 from tests.processes import interrupt, run_apart, run_as_two
 from tests.tiny_dataset import write_tiny_dataset
 
@@ -139,6 +139,7 @@ def test_resume_from_a_finished_epoch_is_exact(in_tiny, script):
     options = (*TINY, *SMALL_TEACHER, "-b", 16, "-c", "steps")
     assert script("train_teacher.py", *options, "-e", 3).status == 0
     os.rename("steps/ckpt_teacher.bin", "straight.bin")
+    as_before_format_2(Path("steps/tea_model_epoch_1.bin"))
     assert script("train_teacher.py", *options, "-e", 3, "--resume", "tea_model_epoch_1.bin").status == 0
     assert_same_weights(Path("straight.bin"), Path("steps/ckpt_teacher.bin"))
 

@@ -84,8 +84,8 @@ def train_on_both(machines: list[Path], words: tuple, where: str) -> Path:
 def on_two_machines(folder: Path, words: list[str], *options) -> list[Outcome]:
     """A command line of Python under two torchruns in one folder.
 
-    They meet at a store of this process. One of them that held it would take it along when it fails, and the other,
-    which then fails for want of the store, would hide why.
+    They meet at a store of this process, which outlives both. A torchrun that held it would take it along when its
+    processes fail, and the other would fail for want of it (docs/cluster.md).
     """
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     meeting = ("--nnodes", 2, "--nproc_per_node", 1, "--rdzv_backend", "c10d", "--rdzv_conf", "is_host=0",

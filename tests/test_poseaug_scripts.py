@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from common.files.npz import load_npz, save_npz
 from common.run import checkpoint
 from methods.poseaug import run_folder
-from tests.conftest import assert_refused, metric_rows, same
+from tests.conftest import as_before_format_2, assert_refused, metric_rows, same
 from tests.processes import interrupt, run_apart
 from tests.tiny_dataset import write_tiny_dataset
 
@@ -178,7 +178,7 @@ def test_warm_up_keeps_the_start_and_trains_the_augmentor_alone(here, script):
 
 def test_nothing_in_view_and_no_step_of_the_discriminators(here, script, monkeypatch, caplog):
     """Then the lifter trains on the real poses alone, and nothing is said of the discriminators."""
-    monkeypatch.setattr("models.poseaug.losses.in_view", lambda keypoints: keypoints.flatten(1).amax(1) > 1e9)
+    monkeypatch.setattr("methods.poseaug.augmented_data.in_view", lambda keypoints: keypoints.flatten(1).amax(1) > 1e9)
     options = (*MLP, "--batch_size", 999, "--epochs", 2, "--warmup", 0, "--pretrain", "base.pth.tar")
     done = script("run_poseaug.py", *options, "--viz_every", 0, "--checkpoint", "unseen")
     assert done.status == 0, done.err
@@ -233,6 +233,7 @@ def test_interrupted_baseline_resumes_as_if_never_stopped(here, folder, script):
     interrupt(("run_baseline.py", *options, "--checkpoint", "parts"), folder, "[2]")
     parts, whole = run_of(folder / "parts"), run_of(folder / "whole")
     assert checkpoint.load(parts / "last.pth.tar")["step"] > 0
+    as_before_format_2(parts / "last.pth.tar")
     done = script("run_baseline.py", *options, "--resume", parts)
     assert done.status == 0, done.err
     assert (parts / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
@@ -248,6 +249,7 @@ def test_interrupted_poseaug_resumes_as_if_never_stopped(here, folder, script):
     interrupt(("run_poseaug.py", *options, "--checkpoint", "parts_p"), folder, "[3]")
     parts, whole = run_of(folder / "parts_p"), run_of(folder / "whole_p")
     assert checkpoint.load(parts / "last.pth.tar")["epoch"] in (2, 4)
+    as_before_format_2(parts / "last.pth.tar", "step", "losses")
     done = script("run_poseaug.py", *options, "--resume", parts, "--pretrain", "True", "--note", "debug")
     assert done.status == 0, done.err
     kept = yaml.safe_load((parts / "config.yaml").read_text())  # run_summary.py goes by it

@@ -141,7 +141,7 @@ def _place(place: Tensor, where: str, frame: Frame) -> tuple[float, ...]:
 def numbers(value: Any, shape: tuple[int, ...] | None, where: str) -> np.ndarray:
     """Finite numbers of a shape (None: any number of them), float64."""
     try:
-        array = np.asarray(value, np.float64)
+        array = np.array(value, np.float64)
     except (TypeError, ValueError):
         array = None
     if value is None or array is None:

@@ -141,7 +141,7 @@ def _read_metadata(metadata: Any, file: Path | str) -> Contract:
     if metadata is None:
         return Contract(file)
     if not isinstance(metadata, dict):
-        raise InputError(f"{file}: metadata is a {type(metadata).__name__}; expected a dictionary")
+        raise InputError(f"{file}: metadata is no dictionary")
     unit, up = str(metadata.get("unit", "m")).lower(), metadata.get("up")
     if unit not in METRES:
         raise InputError(f"{file}: metadata's unit is {unit!r}; expected m, cm or mm")

@@ -70,8 +70,7 @@ def check_pixels(keypoints: Tensor, where: str) -> None:
     """Refuse keypoints (T, J, 2) that are normalised, not pixels."""
     if not len(keypoints):
         return
-    low, high = keypoints.aminmax()
-    largest = max(-low.item(), high.item())
+    largest = keypoints[:: max(1, len(keypoints) // SAMPLES)].abs().max().item()
     if largest <= NORMALISED:
         raise InputError(
             f"{where}: the largest coordinate is {largest:.2f}: these look normalised; expected pixels of the "
@@ -185,15 +184,15 @@ def lost_frames(points: Array, confidence: Array | None = None) -> tuple[Array, 
     keypoints also where it lies at (0, 0), as detectors mark it. A joint that is NaN without such a mark is no missing
     joint but a damaged one, unless all are.
     """
-    flat = len(points) and (points[:, 0] == points[:, -1]).all(-1)
-    with np.errstate(over="ignore", invalid="ignore"):
-        whole = np.isfinite(points.sum()) and np.count_nonzero(points) == points.size and not np.any(flat)
-    if whole and (confidence is None or np.count_nonzero(confidence) == confidence.size):
-        return None
-    keypoints, unknown = points.shape[-1] == 2, np.isnan(points).any(-1)
-    marked = (points == 0).all(-1) if keypoints else np.zeros_like(unknown)
+    keypoints, lowest = points.shape[-1] == 2, points.min(initial=np.inf)  # one quick pass; NaN wherever there is one
+    marked = np.zeros(points.shape[:2], bool)
+    if keypoints and not lowest > 0:
+        marked = (points[..., 0] == 0) & (points[..., 1] == 0)
     if confidence is not None:
-        marked |= ~(confidence != 0) | np.isnan(confidence)
-    nobody = (unknown | marked).all(1) | (points == points[:, :1]).all((1, 2))
+        marked |= ~(np.abs(confidence) > 0)
+    flat = points[:, 0, 0] == points[:, -1, 0]
+    if not (np.isnan(lowest) or marked.any() or flat.any()):
+        return None
+    nobody = (np.isnan(points).any(-1) | marked).all(1) | (points == points[:, :1]).all((1, 2))
     lacking = marked.any(1) & ~nobody
     return (nobody, lacking) if nobody.any() or lacking.any() else None

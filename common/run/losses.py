@@ -1,4 +1,4 @@
-"""The loss terms of a training run: kept on the device, looked at now and then, never unchecked."""
+"""Loss terms of a training run: kept on the device, read and checked for NaN and infinity every few steps."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -24,7 +24,7 @@ class Processes(Protocol):
 
 
 class LossBuffer:
-    """The loss terms of an epoch's steps, kept on the device and looked at every `run.log_every` steps.
+    """The loss terms of an epoch's steps, kept on the device and read every `run.log_every` steps.
 
     Then they are averaged over the processes, checked (NonFiniteLoss names step and term), summed up, and their mean
     goes to TensorBoard through `log`, at global step `epoch * steps + i`. `state` is an earlier `state_dict()`, for
@@ -60,7 +60,7 @@ class LossBuffer:
             self.flush()
 
     def flush(self) -> None:
-        """Look at the steps since the last look. Do so before saving: a checkpoint is good if its losses were
+        """Read and check the steps since the last time. Do so before saving: a checkpoint is good if its losses were
         finite.
         """
         if not self.waiting:

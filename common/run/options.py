@@ -174,10 +174,10 @@ class Parser(argparse.ArgumentParser):
         return content
 
     def _convert(self, action: argparse.Action, name: str, value: Any, where: str) -> Any:
-        if action.nargs == 0:
-            return self._convert_flag(action, name, value, where)
         if value is None and (action.default is None or isinstance(action, _WithoutEffect)):
             return None
+        if action.nargs == 0:
+            return self._convert_flag(action, name, value, where)
         several = action.nargs not in (None, "?")
         if isinstance(value, list) and not several and action.type in (None, str):
             return ",".join(str(self._scalar(action, item, where)) for item in value)
@@ -232,7 +232,9 @@ def add_rows(group: Any, *tables: Table, action: Callable | None = None) -> None
         metavar, more = (*rest, None, None)[:2]
         arguments: dict[str, Any] = {"required": True} if default is ... else {"default": default}
         if kind is bool:
-            arguments |= {"nargs": 0} if action else {"action": "store_false" if default else "store_true"}
+            arguments |= (
+                {"nargs": 0, "const": True} if action else {"action": "store_false" if default else "store_true"}
+            )
         elif isinstance(kind, tuple):
             arguments |= {"choices": kind, "metavar": metavar}
         else:
@@ -267,7 +269,9 @@ class _Help(argparse.RawDescriptionHelpFormatter):
         if action.nargs == 0 or isinstance(action.default, bool):
             state = ("on" if action.default == action.const else "off") if action.nargs == 0 else "%(default)s"
             return f"{action.help} (default: {state})"
-        return f"{action.help} (default: {'none' if action.default in (None, '', []) else '%(default)s'})"
+        if action.default in (None, "", []):
+            return action.help if "default:" in action.help else f"{action.help} (default: none)"
+        return f"{action.help} (default: %(default)s)"
 
 
 # ------------------------------------------------------------ types

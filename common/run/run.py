@@ -154,6 +154,12 @@ class Run:
         """Whether this is the one process that writes files and prints."""
         return self.rank == 0
 
+    def say(self, line: str) -> None:
+        """Write one line to stdout, at once; from rank 0 alone."""
+        if self.is_main:
+            sys.stdout.write(f"{line}\n")
+            sys.stdout.flush()
+
     # ---- the model and its gradients
 
     def prepare(self, model: nn.Module) -> nn.Module:
@@ -232,6 +238,10 @@ class Run:
         if fast is step:
             return step
         return lambda index: (fast if self.batch_size in (None, len(index)) else slow)(index)
+
+    def uncompiled(self, function: Callable) -> Callable:
+        """`function`, left out of compiled steps: what changes an optimiser, say."""
+        return torch.compiler.disable(function) if self.compile else function
 
     # ---- batches
 

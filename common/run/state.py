@@ -50,6 +50,7 @@ class State(NamedTuple):
         path: the file that `--resume` goes on from.
         fixed: further entries, alike in all files of the run (a network's sizes); not read back.
         free: options that may change from a run to its resumption, besides `checkpoint.FREE_OPTIONS`.
+        kept: options that a resumed run takes from the file, whatever it is given.
         optional: keys that a file may lack (published files resume without a random state).
     """
 
@@ -59,6 +60,7 @@ class State(NamedTuple):
     path: Path
     fixed: Mapping[str, Any] = NOTHING
     free: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
 
     def contents(self, progress: Progress) -> dict[str, Any]:
@@ -112,7 +114,7 @@ class State(NamedTuple):
         self._check_keys(saved, path, hint)
         if check is not None:
             check(saved, path)
-        free = (*checkpoint.FREE_OPTIONS, *self.free)
+        free = (*checkpoint.FREE_OPTIONS, *self.free, *self.kept)
         checkpoint.check_options(saved.get("options", {}), self.args, free)
         progress = self._progress(saved, path)
         if epochs is not None:
@@ -120,6 +122,8 @@ class State(NamedTuple):
         for name, part in self.parts.items():
             if name in saved:
                 _put_back(part, saved[name], path, name)
+        was = checkpoint.saved_options(saved)
+        vars(self.args).update((name, was[name]) for name in self.kept if name in was)
         if "rng" in saved:
             self.run.set_rng_state(saved["rng"])
         self.run.last_checkpoint = path

@@ -1,4 +1,4 @@
-"""What `train_gan.py` and `test_gan.py` share: options, the set to score on, scores, reports.
+"""Evaluation of the adversarial lifters: the set to score on, the errors of every pose, tables and reports.
 
 Kudo et al., "Unsupervised Adversarial Learning of 3D Human Pose from 2D Joint Locations", 2018. Chen et al.,
 "Unsupervised 3D Pose Estimation with Geometric Self-Supervision", CVPR 2019.

@@ -1,4 +1,4 @@
-"""What the four ITES scripts share: the published options, the network's input, saving and resuming, scores, pictures.
+"""Evaluation protocol of ITES, its input, and the state of its runs: the common part of the four scripts.
 
 Xu et al., "Invariant Teacher and Equivariant Student for Unsupervised 3D Human Pose Estimation", AAAI 2021.
 """
@@ -20,8 +20,8 @@ from common.datasets.projected import noise_of
 from common.draw import tables
 from common.errors import InputError
 from common.pose_set import PoseSet
-from common.run import checkpoint
 from common.run.run import Run
+from common.run.state import State
 from common.synthetic.dataset import ensure_named
 from methods.ites.metrics import ites_evaluation
 from methods.ites.scaling import network_input
@@ -37,67 +37,34 @@ RECORDED_FPS = 50.0
 Predict = Callable[[Tensor], Tensor]  # keypoints (B, 17, 2) -> poses (B, 17, 3)
 
 
-class Progress(NamedTuple):
-    """Where a run stands: finished epochs, steps done in the next, their loss sums, best test MPJPE so far."""
+class LearningRate(NamedTuple):
+    """The published entry `lr` of a file: the rate of the next step. The optimiser's own state puts it back."""
 
-    epoch: int = 0
-    step: int = 0
-    losses: dict[str, Any] | None = None
-    best: float | None = None
+    optimizer: torch.optim.Optimizer
+
+    def state_dict(self) -> float:
+        """The rate."""
+        return self.optimizer.param_groups[0]["lr"]
+
+    def load_state_dict(self, _: float) -> None:
+        """Nothing to do."""
 
 
-def resume(
+def run_state(
     args: Any, model: torch.nn.Module, optimizer: torch.optim.Optimizer, run: Run, teacher: str | None = None
-) -> Progress:
-    """Put a run back as `--resume` says. A published checkpoint, which holds no random state, resumes at its epoch.
-
-    `teacher` is the `digest` of the student's teacher: an exact resume needs the same one.
+) -> State:
+    """What a run saves, under the published keys, and goes on from; a published file, without a random state, goes on
+    at its epoch. teacher: the `digest` of the student's teacher.
     """
-    if not args.resume:
-        return Progress()
-    path = checkpoint.state_file(args.resume, "last.bin", args.checkpoint)
-    saved = checkpoint.load(path, run.device)
-    checkpoint.check_options(saved.get("options", {}), args)
-    checkpoint.load_weights(model, weights(saved, path), path)
-    if saved.get("teacher", teacher) != teacher:
+    parts = {"model_pos": model, "optimizer": optimizer, "lr": LearningRate(optimizer)}
+    optional = ("lr", "optimizer", "rng", "options")
+    return State(run, args, parts, args.checkpoint / "last.bin", {"teacher": teacher}, optional=optional)
+
+
+def check_teacher(saved: dict[str, Any], path: Path, teacher: str, args: Any) -> None:
+    """Refuse to go on with a student of another teacher than the one of the `digest`."""
+    if saved.get("teacher") not in (None, teacher):
         raise InputError(f"{path} was distilled from another teacher than the one in {args.teacher_checkpoint} now")
-    if "optimizer" in saved:
-        checkpoint.load_optimizer(optimizer, saved["optimizer"], path)
-    if "rng" in saved:
-        run.set_rng_state(saved["rng"])
-    run.last_checkpoint = path
-    progress = Progress(saved.get("epoch", 0), saved.get("step", 0), saved.get("losses"), saved.get("best"))
-    whole = isinstance(progress.epoch, int) and isinstance(progress.step, int)
-    if not (
-        whole
-        and (progress.losses is None or {"sums", "rows"} <= progress.losses.keys())
-        and isinstance(progress.best, float | None)
-    ):
-        raise InputError(f"{path}: the state of the run is damaged; resume from another checkpoint")
-    checkpoint.check_epochs(path, progress.epoch, args.epochs)
-    return progress
-
-
-def training_state(
-    args: Any,
-    model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    run: Run,
-    progress: Progress,
-    teacher: str | None = None,
-) -> dict[str, Any]:
-    """A checkpoint: the published keys (`lr` is the rate of the next step), then what an exact resume needs."""
-    return {
-        "epoch": progress.epoch, "lr": optimizer.param_groups[0]["lr"], "optimizer": optimizer.state_dict(),
-        "model_pos": model.state_dict(), "step": progress.step, "losses": progress.losses, "best": progress.best,
-        "rng": run.rng_state(), "options": checkpoint.options_json(args), "teacher": teacher,
-    }  # fmt: skip
-
-
-def save_epoch(folder: Path, names: tuple[str, str], state: dict[str, Any], run: Run) -> None:
-    """Save a finished epoch under its published name, as the newest, and for --resume."""
-    for name in (*names, "last.bin"):
-        run.save(folder / name, state)
 
 
 def digest(model: torch.nn.Module) -> str:
@@ -106,6 +73,12 @@ def digest(model: torch.nn.Module) -> str:
     for tensor in model.state_dict().values():
         code.update(tensor.cpu().numpy().tobytes())
     return code.hexdigest()
+
+
+def epoch_line(epoch: int, seconds: float, lr: float, row: dict[str, float]) -> str:
+    """An epoch, counted from 1, for the console."""
+    scores = "  ".join(f"{name} {value:.1f}" for name, value in row.items())
+    return f"[{epoch}] time {seconds / 60:.2f} min  lr {lr:.6f}  {scores}"
 
 
 def final_line(row: dict[str, float], best: float | None, test: PoseSet | None, args: Any) -> str:
@@ -137,6 +110,12 @@ def load(args: Any, subjects: str, device: torch.device, training: bool = False)
     if training:
         pose_set = replace(pose_set, poses=None)  # before the input is made: 300 MB of Human3.6M are free for it
     return replace(pose_set, inputs=network_input(pose_set))
+
+
+def mean_errors(predict: Predict, split: PoseSet, run: Run) -> dict[str, float]:
+    """The published errors of a split, mm."""
+    errors = score(predict, split, run)
+    return {name: errors[name].mean().item() for name in ("MPJPE", "P-MPJPE")}
 
 
 @torch.no_grad()

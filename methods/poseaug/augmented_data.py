@@ -10,6 +10,9 @@ from common.bones import with_lengths
 from common.camera import project
 from common.pose_set import PoseSet
 from common.run.run import Run, derived_seed
+from models.poseaug.augmentor import AugmentedPoses
+from models.poseaug.losses import in_view
+from models.poseaug.replay_pool import ReplayPool
 
 SWAPPED_AT_ONCE = 1 << 16
 
@@ -21,7 +24,9 @@ class AugmentedData:
     first N are the real ones (2D from the detector), the others this epoch's made ones.
     source_2d, source_3d: (N, 16, 2 and 3), the real poses, absolute, with other people's bone lengths, and their
     projections: what is augmented, and what the discriminators take for real.
-    fake_2d, fake_3d: the last step's made poses, of all processes, for the discriminators.
+    fake_2d, fake_3d: the last step's made poses, of all processes, for the discriminators; pool_2d, pool_3d: of which
+    these see earlier ones, too.
+    shown_2d, shown_3d: (4, 16, 2 and 3), one pose of the last step through the stages of augmentation, for a picture.
 
     Args:
         train: the real poses, with cameras; `inputs` in screen coordinates.
@@ -39,6 +44,8 @@ class AugmentedData:
         self.source_2d, self.source_3d = torch.empty_like(train.inputs), torch.empty_like(train.poses)
         room = batch_size + 2 * run.world_size  # the last batch of an epoch may be longer
         self.fake_2d, self.fake_3d = (x.new_zeros(room, *x.shape[1:]) for x in (self.source_2d, self.source_3d))
+        self.pool_2d, self.pool_3d = ReplayPool((16, 2), device=run.device), ReplayPool((16, 3), device=run.device)
+        self.shown_2d, self.shown_3d = self.keypoints.new_zeros(4, 16, 2), self.poses.new_zeros(4, 16, 3)
 
     def camera(self, rows: Tensor) -> Tensor:
         """Intrinsics (B, 9), screen units, of the poses `rows` (B,)."""
@@ -58,11 +65,22 @@ class AugmentedData:
         for made in (self.in_view, self.keypoints[self.count :], self.poses[self.count :]):
             made.zero_()
 
-    def store(self, place: Tensor, keypoints: Tensor, poses: Tensor, in_view: Tensor) -> None:
-        """Keep made pairs at `place` (B,), 0 to N - 1. keypoints: (B, 16, 2); poses: (B, 16, 3); in_view: (B,) bool."""
+    @torch.no_grad()
+    def store(self, place: Tensor, made: AugmentedPoses, keypoints: Tensor, count: int) -> None:
+        """Keep what the augmentor made: RT's poses, with their projections `keypoints` (B, 16, 2), as pairs for the
+        lifter at `place` (B,), 0 to N - 1; and, of all processes' `count`, what the discriminators see.
+        """
         self.keypoints.index_copy_(0, place + self.count, keypoints)
-        self.poses.index_copy_(0, place + self.count, poses - poses[:, :1])
-        self.in_view.index_copy_(0, place, in_view.float())
+        self.poses.index_copy_(0, place + self.count, made.pose_rt - made.pose_rt[:, :1])
+        self.in_view.index_copy_(0, place, in_view(keypoints).float())
+        self.run.gather(keypoints, self.fake_2d[:count])
+        self.run.gather(made.pose_ba, self.fake_3d[:count])
+
+    @torch.no_grad()
+    def show(self, poses: Tensor, made: AugmentedPoses, camera: Tensor) -> None:
+        """Keep the batch's first pose as it was, and after each stage. poses: (B, 16, 3), absolute; camera: (B, 9)."""
+        self.shown_3d.copy_(torch.stack((poses[0], made.pose_ba[0], made.pose_bl[0], made.pose_rt[0])))
+        self.shown_2d.copy_(project(self.shown_3d, camera[:1].unsqueeze(1)))
 
     def real_rows(self) -> Tensor:
         """Rows of the real pairs."""

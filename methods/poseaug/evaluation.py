@@ -1,10 +1,10 @@
-"""What `run_baseline.py`, `run_poseaug.py` and `run_evaluate.py` share: data, scores, result lines, files.
+"""Evaluation of PoseAug's lifters: the splits to train and score on, their scores, and how these are written.
 
 Gong, Zhang and Feng, "PoseAug: A Differentiable Pose Augmentation Framework for 3D Human Pose Estimation", CVPR 2021.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -185,15 +185,19 @@ def write_page(path: Path, model: torch.nn.Module, split: PoseSet, run: Run, fli
 
 
 def evaluate_all(
-    model: torch.nn.Module, test: PoseSet, cross: PoseSet | None, run: Run, flip_test: bool = False
-) -> dict[str, float]:
-    """The four published numbers, mm; those of the cross-data set only where there is one."""
-    scores = score(model, test, run, flip_test)
-    row = {"error_h36m_p1": scores.p1, "error_h36m_p2": scores.p2}
-    if cross is not None:
-        scores = score(model, cross, run, flip=True)  # as published: the flip average for 3DHP, none for Human3.6M
-        row |= {"error_3dhp_p1": scores.p1, "error_3dhp_p2": scores.p2}
-    return row
+    model: torch.nn.Module, test: PoseSet, cross: PoseSet | None, run: Run, flip_test: bool, more: bool = False
+) -> list[Scores]:
+    """`score` of the test subjects and, where there is one, of the cross-data set."""
+    scores = [score(model, test, run, flip_test, more)]
+    if cross is not None:  # as published: the flip average for 3DHP, none for Human3.6M
+        scores.append(score(model, cross, run, flip=True, more=more))
+    return scores
+
+
+def row_of(scores: Sequence[Scores]) -> dict[str, float]:
+    """The published numbers of `evaluate_all`, mm, by their columns: two, four with a cross-data set."""
+    pairs = zip(("error_h36m", "error_3dhp"), scores, strict=False)
+    return {f"{name}_{p}": value for name, part in pairs for p, value in (("p1", part.p1), ("p2", part.p2))}
 
 
 def learning_rate(step: int, rate: float, decay: int, gamma: float) -> float:
@@ -236,12 +240,6 @@ def results_dictionary(scores: Scores) -> dict[str, Any]:
     return tables.results_dictionary(tables.summaries(scores.reported, scores.split))
 
 
-def action_table(model: torch.nn.Module, split: PoseSet, run: Run, flip: bool = False) -> str:
-    """Errors by action, as text."""
-    return tables.action_table(tables.summaries(score(model, split, run, flip, more=True).reported, split))
-
-
-def published_tags(row: Mapping[str, float], tag: str) -> dict[str, float]:
-    """TensorBoard's names of an evaluation: PoseAug's, `tag` being _fake or _real."""
-    sets = {"error_h36m": "posenet_H36M_test", "error_3dhp": "posenet_mpi3d_loader_flip"}
-    return {f"{sets[name[:-3]]}/{name[-2:]}score{tag}": value for name, value in row.items()}
+def action_table(scores: Scores) -> str:
+    """Errors by action of a split with sequences, as text."""
+    return tables.action_table(tables.summaries(scores.reported, scores.split))

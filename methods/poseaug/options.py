@@ -44,12 +44,12 @@ TRAINING_DATA = (
 LIFTER = (
     ("--posenet_name", LIFTERS, "videopose", "network from 2D to 3D"),
     ("--stages", number(int, 1), 4, "residual stages of mlp, gcn, videopose"),
-    ("--dropout", number(float, high=1), 0.25, "rate; for stgcn -1 means its built-in rates"),
     ("--architecture", str, "",
      "videopose over time: odd filter widths such as 3,3,3,3,3 (243 frames); sets the number of stages", "WIDTHS"),
     ("--causal", bool, False, "videopose over time sees past frames only"),
     ("--flip_test", bool, False, "average with the mirrored input's output on the test subjects, too"),
 )  # fmt: skip
+DROPOUT = (("--dropout", number(float, high=1), 0.25, "rate; for stgcn -1 means its built-in rates"),)
 RUN_FOLDER = (
     ("--checkpoint", Path, "checkpoint/debug", "runs go to DIR/LIFTER/KEYPOINTS/TIME_NOTE", "DIR"),
     ("--note", str, "debug", "name of the run"),
@@ -138,7 +138,7 @@ def poseaug_parser(description: str) -> Parser:
 def _training_parser(description: str, training: Table) -> Parser:
     parser = Parser(description)
     parser.add_table("Data", DATA, TRAINING_DATA)
-    parser.add_table("Lifter", LIFTER)
+    parser.add_table("Lifter", LIFTER, DROPOUT)
     parser.add_table("Files", RUN_FOLDER, RESUME)
     parser.add_run_options("--random_seed", "--seed")
     parser.add_table("Training", training)
@@ -161,7 +161,7 @@ def evaluation_parser(description: str) -> Parser:
     parser.add_table("Lifter", LIFTER)
     parser.add_table("Testing", TESTING)
     parser.add_run_options("--random_seed", "--seed", training=False, draws=False)
-    parser.accept(TRAINING_DATA, RUN_FOLDER, TRAINING, BASELINE, WITHOUT_EFFECT)
+    parser.accept(TRAINING_DATA, DROPOUT, RUN_FOLDER, TRAINING, BASELINE, WITHOUT_EFFECT)
     parser.then(lambda args: settle_test(args, args.dataset))
     return parser
 
@@ -169,6 +169,8 @@ def evaluation_parser(description: str) -> Parser:
 def check_options(parser: Parser, args: Any) -> None:
     """Refuse what the training scripts cannot do, level the rest."""
     check_lifter(parser, args)
+    if args.dropout < 0 and args.posenet_name != "stgcn":
+        parser.error(f"--dropout {args.dropout}: only stgcn has built-in rates; expected a number from 0 to 1")
     if args.s1only:
         args.subjects_train = "S1"
 
@@ -177,14 +179,12 @@ def check_lifter(parser: Parser, args: Any) -> None:
     """Refuse options that do not fit the lifter."""
     if (args.architecture or args.causal) and args.posenet_name != "videopose":
         parser.error(f"--architecture and --causal are for videopose; {args.posenet_name} sees one frame at a time")
-    if args.dropout < 0 and args.posenet_name != "stgcn":
-        parser.error(f"--dropout {args.dropout}: only stgcn has built-in rates; expected a number from 0 to 1")
 
 
 def lifter_sizes(args: Any) -> dict[str, Any]:
     """The constructor's arguments of the lifter that the options ask for."""
     taken = inspect.signature(lifters.LIFTERS[args.posenet_name].network).parameters
-    sizes = {name: getattr(args, name) for name in SIZES if name in taken}
+    sizes = {name: getattr(args, name) for name in SIZES if name in taken and name in vars(args)}
     return {name: value or None if name == "architecture" else value for name, value in sizes.items()}
 
 

@@ -13,6 +13,7 @@ from common.files.atomic import write_atomic
 from common.run import checkpoint
 from common.run.run import Run
 from common.run.script import may_restart
+from common.run.state import State
 
 PRETRAINED = Path("checkpoint/pretrain_baseline")
 
@@ -87,32 +88,9 @@ def load_lifter(model: torch.nn.Module, path: Path, device: torch.device) -> dic
     return saved
 
 
-def training_state(args: Any, run: Run, parts: Mapping[str, Any], **progress: Any) -> dict[str, Any]:
-    """All that an exact resume needs: `parts` (networks, optimisers, pools), progress, random states, options."""
-    states = {name: part.state_dict() for name, part in parts.items()}
-    return {**progress, **states, "rng": run.rng_state(), "options": checkpoint.options_json(args)}
-
-
-def resume(args: Any, run: Run, parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Put `parts` and the random states back from what --resume names."""
-    path = checkpoint.state_file(args.resume, "last.pth.tar")
-    saved = checkpoint.load(path, run.device)
-    if "rng" not in saved or any(name not in saved for name in parts):
-        raise InputError(f"{path} is no state to resume from (a best or numbered checkpoint?): give last.pth.tar")
-    checkpoint.check_options(saved["options"], args, (*checkpoint.FREE_OPTIONS, "note", "pretrain", "snapshot"))
-    for name, part in parts.items():
-        if isinstance(part, torch.nn.Module):
-            checkpoint.load_weights(part, saved[name], path)
-        elif isinstance(part, torch.optim.Optimizer):
-            checkpoint.load_optimizer(part, saved[name], path)
-        else:
-            part.load_state_dict(saved[name])
-    was = checkpoint.saved_options(saved)
-    args.note, args.pretrain = was.get("note", args.note), was.get("pretrain", args.pretrain)  # config.yaml keeps them
-    run.set_rng_state(saved["rng"])
-    run.last_checkpoint = path
-    checkpoint.check_epochs(path, saved["epoch"], args.epochs)
-    return saved
+def run_state(args: Any, run: Run, parts: Mapping[str, Any], folder: Path) -> State:
+    """What a run saves as last.pth.tar and goes on from; its note and its baseline stay those it began with."""
+    return State(run, args, parts, folder / "last.pth.tar", free=("snapshot",), kept=("note", "pretrain"))
 
 
 class TextLog:

@@ -1,4 +1,4 @@
-"""The networks of the adversarial lifters: 2D pose to depths, and the discriminators that judge what comes of them.
+"""The networks of the adversarial lifters: 2D pose to depths, and discriminators of the projections.
 
 Martinez: residual stages of two layers, as in "A Simple yet Effective Baseline for 3D Human Pose Estimation" (ICCV
 2017), which Chen et al., "Unsupervised 3D Pose Estimation with Geometric Self-Supervision" (CVPR 2019), and its
@@ -96,7 +96,7 @@ def gan_lifter(
 def gan_discriminator(
     joints: int = 17, axes: int = 2, width: int = 1024, stages: int = 3, dropout: float = 0.5, batch_norm: bool = True
 ) -> Martinez:
-    """Poses (B, J, axes) or (B, J axes) -> logits (B, 1). The reproduction's last revision judges 3D poses, axes 3."""
+    """Poses (B, J, axes) or (B, J axes) -> logits (B, 1). The reproduction's last revision scores 3D poses, axes 3."""
     return Martinez(axes * joints, 1, width, stages, dropout, batch_norm)
 
 

@@ -1,8 +1,8 @@
-"""A training step of the adversarial lifters: the discriminators' looks, the gradients of every network from one pass
-over the poses, and the accuracy cap. Nothing here waits for the device.
+"""Training step of the adversarial lifters: adversarial losses, the gradients of every network from one pass over the
+poses, and the accuracy cap. Nothing here waits for the device.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,35 +15,40 @@ GOLDEN = (1 + 5**0.5) / 2
 CHUNK = 8192  # poses at once where nothing is learned
 
 
-class Rival(NamedTuple):
-    """What came of a discriminator's look at made-up and at real poses, scalars: loss for the lifter, loss for the
-    discriminator, and its accuracy (without gradient).
-    """
+class Adversarial(NamedTuple):
+    """Both losses of a discriminator's scores, and its accuracy (without gradient): scalars."""
 
     generator_loss: Tensor
-    loss: Tensor
+    discriminator_loss: Tensor
     accuracy: Tensor
 
 
-def judged(judge: nn.Module, fake: Tensor, real: Tensor, scale: float | Tensor = 1.0) -> Rival:
-    """One look at each pose, times `scale` (a discriminator without batch norm hardly sees small numbers); judge:
-    (B, J, 2) -> logits (B, 1).
+def adversarial(discriminator: nn.Module, fake: Tensor, real: Tensor, scale: float | Tensor = 1.0) -> Adversarial:
+    """Losses on fake and real poses (B, J, 2), each scored once. discriminator: poses times `scale` (without batch norm
+    it hardly sees small numbers) -> logits (B, 1).
     """
-    fake_scores, real_scores = judge(fake * scale), judge(real * scale)
-    accuracy = losses.accuracy(real_scores, fake_scores)
-    return Rival(losses.generator_loss(fake_scores), losses.discriminator_loss(real_scores, fake_scores), accuracy)
+    fake_scores, real_scores = discriminator(fake * scale), discriminator(real * scale)
+    return Adversarial(
+        losses.generator_loss(fake_scores),
+        losses.discriminator_loss(real_scores, fake_scores),
+        losses.accuracy(real_scores, fake_scores),
+    )
 
 
-def frames_judged(
-    lifter: Callable[[Tensor], Tensor], judge: nn.Module, keypoints: Tensor, rotations: Tensor, scale: float | Tensor
-) -> Rival:
-    """Chen's temporal discriminator, on how projections of turned poses move.
+def temporal(
+    lifter: Callable[[Tensor], Tensor],
+    discriminator: nn.Module,
+    keypoints: Tensor,
+    rotations: Tensor,
+    scale: float | Tensor,
+) -> Adversarial:
+    """Losses of Chen's temporal discriminator, which scores how projections of turned poses move.
 
     keypoints: (2 B, J, 2), pairs of consecutive frames in turn; rotations: (B, 3, 3), one for both frames.
     """
     pose = losses.chen_lift(keypoints, lifter(keypoints))
     seen = losses.chen_project(rotate(pose, losses.for_frames(rotations)))
-    return judged(judge, losses.frame_difference(seen), losses.frame_difference(keypoints), scale)
+    return adversarial(discriminator, losses.frame_difference(seen), losses.frame_difference(keypoints), scale)
 
 
 @torch.no_grad()
@@ -61,19 +66,20 @@ def kudo_consistency(lifter: Callable[[Tensor], Tensor], keypoints: Tensor) -> f
     return distance.item() / len(keypoints)
 
 
-def backward(total: Tensor, lifter: nn.Module, rivals: Iterable[Rival], judges: Sequence[nn.Module]) -> None:
-    """Adds the gradients of `total` to the lifter, and of each rival's loss to its discriminator, to nothing else."""
-    rivals = tuple(rivals)
-    total.backward(inputs=list(lifter.parameters()), retain_graph=bool(rivals))
-    for judge, rival in zip(judges, rivals, strict=False):
-        rival.loss.backward(inputs=list(judge.parameters()), retain_graph=True)
+def backward(
+    total: Tensor, lifter: nn.Module, discriminator_losses: Sequence[Tensor], discriminators: Sequence[nn.Module]
+) -> None:
+    """Adds the gradients of `total` to the lifter, and of each discriminator's loss to its own, to nothing else."""
+    total.backward(inputs=list(lifter.parameters()), retain_graph=bool(discriminator_losses))
+    for discriminator, loss in zip(discriminators, discriminator_losses, strict=False):
+        loss.backward(inputs=list(discriminator.parameters()), retain_graph=True)
 
 
 def capped_steps(optimizers: Sequence[torch.optim.Optimizer], rates: Sequence[Tensor], cap: float) -> None:
-    """Steps of the lifter and of the discriminators by their accuracies `rates`, scalars: above `cap` a discriminator
-    waits, below 1 - cap of the first the lifter. optimizers: the lifter's, then the discriminators'.
+    """Steps of the lifter and of the discriminators by the latters' accuracies `rates`, scalars: above `cap` a
+    discriminator waits, below 1 - cap of the first the lifter. optimizers: the lifter's, then the discriminators'.
 
-    Without a look at the numbers: a step left out changes nothing (`gan_losses.masked_step`).
+    Without reading the numbers: a step left out changes nothing (`masked_step`).
     """
     losses.masked_step(optimizers[0], losses.generator_may_step(rates[0], cap))
     for optimizer, rate in zip(optimizers[1:], rates, strict=False):

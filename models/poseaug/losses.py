@@ -13,7 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from common.camera import project
 from models.functional import centre, no_autocast
+from models.poseaug.augmentor import AugmentedPoses, Augmentor
 
 # What the lifter's error at each joint weighs, and the groups it is averaged in: shoulders and hips; knees, elbows and
 # head; feet and hands. Hip, spine and thorax are in none. The weights do not sum to one, as published.
@@ -163,6 +165,57 @@ def feedback_loss(
         loss = loss + spread_factor * std_loss
     ratio = ratio.detach()
     return Feedback(loss, ratio.mean(), ratio.std(), ratio[0].mean(), mean_loss.detach(), std_loss.detach())
+
+
+# ------------------------------------------------------------ all terms
+
+
+class AugmentorTerms(NamedTuple):
+    """made: the poses of `Augmentor`; keypoints_rt: (B, 16, 2), their projections; errors: the lifter's.
+
+    terms: scalars, of which `adversarial_3d` and `adversarial_2d` carry gradients. The rest are for the log: the
+    discriminators' accuracies (labels exchanged, as published), mean errors, and by how much poses are changed.
+    """
+
+    made: AugmentedPoses
+    keypoints_rt: Tensor
+    errors: FeedbackErrors
+    terms: dict[str, Tensor]
+
+
+def augment(
+    augmentor: Augmentor,
+    lifter: Callable[[Tensor], Tensor],
+    discriminator_3d: Callable[[Tensor], Tensor],
+    discriminator_2d: Callable[[Tensor], Tensor],
+    keypoints: Tensor,
+    poses: Tensor,
+    camera: Tensor,
+    noise: tuple[Tensor, ...],
+) -> AugmentorTerms:
+    """The augmentor's forward pass against both discriminators and the lifter.
+
+    keypoints: (B, 16, 2); poses: (B, 16, 3), absolute; camera: (B, 9), screen units; noise: four of (B, 48).
+    """
+    made = augmentor(poses, noise)
+    camera = camera.unsqueeze(1)
+    ba, rt = (PosePair(project(pose, camera), pose) for pose in (made.pose_ba, made.pose_rt))
+    with torch.no_grad():  # only for the log: they move nothing
+        real_3d, real_2d = discriminator_3d(poses), discriminator_2d(keypoints)
+    fake_3d, fake_2d = discriminator_3d(made.pose_ba), discriminator_2d(rt.keypoints)
+    adversarial_3d = adversarial_generator_loss(real_3d, fake_3d)
+    adversarial_2d = adversarial_generator_loss(real_2d, fake_2d)
+    errors = feedback_errors(lifter, PosePair(keypoints, poses), ba, rt)
+    with torch.no_grad():
+        turns = bone_turns(made.ba_diff)
+        terms = {
+            "real_acc_3d": accuracy(real_3d, 0.0), "fake_acc_3d": accuracy(fake_3d, 1.0),
+            "real_acc_2d": accuracy(real_2d, 0.0), "fake_acc_2d": accuracy(fake_2d, 1.0),
+            "error_original": errors.original.mean(), "error_ba": errors.ba.mean(), "error_rt": errors.rt.mean(),
+            "angle_change": made.ba_diff.mean(), "turn": turns.mean(), "length_change": made.blr.abs().mean(),
+        } | {f"turn_{bone:02d}": turn for bone, turn in enumerate(turns.unbind())}  # fmt: skip
+    terms |= {"adversarial_3d": adversarial_3d, "adversarial_2d": adversarial_2d}
+    return AugmentorTerms(made, rt.keypoints, errors, terms)
 
 
 # ------------------------------------------------------------ around the losses

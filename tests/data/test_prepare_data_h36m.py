@@ -15,6 +15,8 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
+import scipy.io as scipy_io
+from cdflib import cdfwrite
 
 from common.camera import h36m_cameras
 from common.datasets.h36m_layout import load_pose_set
@@ -206,7 +208,6 @@ def test_all_sources_give_the_same_bytes(script, mat_source, tree, tmp_path, cdf
 
 
 def test_packed_mat_of_scipy(script, tree, tmp_path):
-    scipy_io = pytest.importorskip("scipy.io")
     cell = np.empty((1, 1), object)
     cell[0, 0] = millimetres(tree["S9"]["Eating"])
     place = tmp_path / "S9" / "Poses_D3_Positions"  # h36m-fetch's folders
@@ -322,8 +323,6 @@ def test_bad_archives(script, tree, tmp_path):
 
 
 def test_a_true_cdf_file_is_read(script, tree, tmp_path):
-    cdfwrite = pytest.importorskip("cdflib.cdfwrite")
-
     def write(path, values) -> None:
         size = list(values.shape)
         spec = {"Variable": "Pose", "Data_Type": 45, "Num_Elements": 1, "Rec_Vary": True}

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import scipy.io as scipy_io
 
 from common.datasets import poses_2d
 from common.skeleton import H36M_17, MPII_16
@@ -115,7 +116,6 @@ def to_struct(value):
 
 
 def test_mat_equals_json(prepare, tmp_path):
-    scipy_io = pytest.importorskip("scipy.io")
     joints = people(12)
     scipy_io.savemat(tmp_path / "release.mat", release(joints, {3: (9,), 8: (0, 6)}))
     done = prepare("release.mat")
@@ -126,7 +126,6 @@ def test_mat_equals_json(prepare, tmp_path):
 
 
 def test_bad_mat(prepare, tmp_path):
-    scipy_io = pytest.importorskip("scipy.io")
     (tmp_path / "broken.mat").write_bytes(b"MATLAB 5.0 MAT-file" + bytes(300))
     assert_refused(prepare("broken.mat"), "broken.mat", "cannot be read as a MATLAB file")
     scipy_io.savemat(tmp_path / "other.mat", {"x": np.zeros(3)})

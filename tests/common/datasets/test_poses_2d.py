@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.io as scipy_io
 import torch
 
 from common.datasets import poses_2d
@@ -74,7 +75,6 @@ def test_poses_for_validation(tmp_path):
 
 
 def test_mpi_inf_3dhp(tmp_path):
-    scipy_io = pytest.importorskip("scipy.io")
     rng, views = np.random.default_rng(0), {}
     for subject, name, frames in (("S1", "Seq1", 5), ("S1", "Seq2", 4), ("S8", "Seq1", 3)):
         folder = tmp_path / "mpi_inf_3dhp" / subject / name

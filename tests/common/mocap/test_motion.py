@@ -3,6 +3,7 @@
 import sys
 import types
 
+import ezc3d
 import numpy as np
 import pytest
 
@@ -384,6 +385,23 @@ def test_c3d_without_its_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ezc3d", None)
     with pytest.raises(InputError, match="clip.c3d: C3D files need the package ezc3d: pip install ezc3d"):
         read_motion(tmp_path / "clip.c3d")
+
+
+def test_c3d(tmp_path):
+    """A file that the package itself has written; of a subject with a name, of six frames."""
+    points = np.random.default_rng(0).normal(size=(4, 2, 6)) * 1000
+    points[3] = 1
+    file = ezc3d.c3d()
+    group = file["parameters"]["POINT"]
+    group["LABELS"]["value"], group["RATE"]["value"], group["UNITS"]["value"] = ["Anna:LFEP", "RFEP"], [100.0], ["mm"]
+    file["data"]["points"] = points
+    file.write(str(tmp_path / "clip.c3d"))
+    motion = read_c3d(tmp_path / "clip.c3d")
+    assert motion.joints == ("Anna:LFEP", "RFEP") and motion.fps == 100 and motion.unit == 0.001
+    np.testing.assert_allclose(motion.positions, points[:3].transpose(2, 1, 0), rtol=1e-6)
+    (tmp_path / "clip.c3d").write_bytes(b"no" * 300)
+    with pytest.raises(InputError, match="clip.c3d is damaged or no C3D file"):
+        read_c3d(tmp_path / "clip.c3d")
 
 
 def test_c3d_through_its_package(tmp_path, monkeypatch):

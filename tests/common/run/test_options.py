@@ -1,4 +1,6 @@
-"""Options: both spellings, YAML files, suggestions, one-line errors."""
+"""Options: tables, both spellings, YAML files, suggestions, one-line errors, options without effect."""
+
+from pathlib import Path
 
 import pytest
 import yaml
@@ -166,3 +168,69 @@ def test_required_option_may_come_from_yaml(tmp_path, capsys):
     with pytest.raises(SystemExit):
         parser().parse_args([])
     assert "--evaluate" in capsys.readouterr().err
+
+
+# ---- tables
+
+TABLE = (
+    ("-e --epochs", number(int, 1), 50, "number of epochs"),
+    ("--metric", ("mpjpe", "acc"), "acc", "what is best"),
+    ("--no-eval", bool, False, "do not score"),
+    ("--no_max", bool, True, "no maximum norm", None, {"dest": "max_norm"}),
+    ("-c --checkpoint", Path, "here", "the run's folder", "DIR"),
+    ("--teacher", Path, ..., "trained teacher", "FILE"),
+)
+TESTING = (("--evaluate", bool, False, "score"), ("--page", Path, None, "a page", "FILE"))
+
+
+def table_parser() -> Parser:
+    parser = Parser()
+    parser.add_table("Training", TABLE[:3], TABLE[3:])
+    parser.add_run_options(training=False, draws=False)
+    parser.accept((("--workers", number(int, 0), 8, ""), ("--old", bool, False, ""), ("--must", str, ..., "")))
+    parser.refuse("the test script does that", TESTING)
+    return parser
+
+
+def refusal(capsys, *words: str) -> str:
+    with pytest.raises(SystemExit):
+        table_parser().parse_args(["--teacher", "t", *words])
+    return capsys.readouterr().err
+
+
+def test_a_table(capsys):
+    args = table_parser().parse_args(["--teacher", "t.bin"])
+    assert (args.epochs, args.metric, args.no_eval, args.max_norm) == (50, "acc", False, True)
+    assert (args.checkpoint, args.teacher) == (Path("here"), Path("t.bin"))
+    args = table_parser().parse_args("-e 3 --metric mpjpe --no_eval --no-max -c there --teacher t".split())
+    assert (args.epochs, args.metric, args.no_eval, args.max_norm) == (3, "mpjpe", True, False)
+    assert args.checkpoint == Path("there")
+    assert "'mpjpe', 'acc'" in refusal(capsys, "--metric", "x")
+    with pytest.raises(SystemExit):
+        table_parser().parse_args([])
+    assert "--teacher" in capsys.readouterr().err
+
+
+def test_options_without_effect_are_checked_and_forgotten(tmp_path, capsys):
+    path = write(tmp_path, "workers: 2\nold: true\nmust: null\nlog_every: 3\nevaluate: false\npage: null\n")
+    words = ["--teacher", "t", "--workers", "3", "--old", "--seed", "1", "--compile", "--must", "x", "--config", path]
+    assert table_parser().parse_args(words) == table_parser().parse_args(["--teacher", "t", "--config", path])
+    assert (
+        not {"workers", "old", "must", "seed", "compile", "evaluate", "page"}
+        & vars(table_parser().parse_args(words)).keys()
+    )
+    assert "found 'many'" in refusal(capsys, "--workers", "many")
+    assert "found 'many'" in refusal(capsys, "--config", write(tmp_path, "workers: many"))
+    assert "did you mean" not in refusal(capsys, "--worker", "3")
+    with pytest.raises(SystemExit):
+        table_parser().parse_args(["--help"])
+    shown = capsys.readouterr().out
+    assert "--no-eval" in shown and "--device" in shown
+    assert not any(name in shown for name in ("--workers", "--old", "--seed", "--compile", "--evaluate", "--page"))
+
+
+def test_refused_options_say_why(tmp_path, capsys):
+    assert refusal(capsys, "--evaluate") == "error: --evaluate: the test script does that\n"
+    assert refusal(capsys, "--page", "x.html") == "error: --page: the test script does that\n"
+    message = refusal(capsys, "--config", write(tmp_path, "evaluate: true"))
+    assert "recipe.yaml: evaluate: the test script does that" in message

@@ -156,6 +156,11 @@ def test_free_options_and_the_scripts_own_check(tmp_path):
     with pytest.raises(InputError, match="--width 4 here"):
         of.resume(2)
     assert of._replace(free=("width",)).resume(2).epoch == 1
+    assert of.args.width == 4
+    assert of._replace(kept=("width", "unknown")).resume(2).epoch == 1
+    assert of.args.width == 3
+
+    of.args.width = 4
 
     def refuse(saved, path):
         raise InputError(f"{path.name}: {saved['sizes']}")
