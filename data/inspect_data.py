@@ -52,10 +52,12 @@ def main() -> None:
     pose_set = whole.pose_set
     print_people(whole)
     print_cameras(statistics.cameras_of(pose_set))
-    if pose_set.poses is not None:
-        print_bones(statistics.bones_of(pose_set), pose_set.skeleton)
-    print_views(statistics.views_of(pose_set), pose_set)
-    odd = warned + statistics.oddities(pose_set, whole.train, whole.test)
+    bones = {} if pose_set.poses is None else statistics.bones_of(pose_set)
+    if bones:
+        print_bones(bones, pose_set.skeleton)
+    views = statistics.views_of(pose_set)
+    print_views(views, pose_set)
+    odd = warned + statistics.oddities(pose_set, bones, views, whole.train, whole.test)
     print("\nWhat is odd" + ("" if odd else ": nothing"))
     for line in odd:
         print(f"- {line}")
@@ -142,12 +144,10 @@ def print_bones(bones: dict[str, Bones], skeleton: Skeleton) -> None:
     for subject, own in bones.items():
         lengths = [own.lengths[[i for i, other in enumerate(plain) if other == name]] for name in dict.fromkeys(plain)]
         uneven, bone = statistics.unevenness(own, skeleton)
-        side = f"{uneven:.1%} {plain[bone]}" if bone >= 0 else "-"
         share, most = own.change.max(0)
-        change = f"{share:.1%} {names[most]}"
         rows.append((
-            subject or "-", text_of(own.height, ".2f"), *(f"{100 * length.mean():.1f}" for length in lengths), side,
-            change,
+            subject or "-", text_of(own.height, ".2f"), *(f"{100 * length.mean():.1f}" for length in lengths),
+            share_of(uneven, plain[bone]), share_of(float(share), names[most]),
         ))  # fmt: skip
     print(
         "\nBones (median, cm, by the joint at the end, mean of left and right; height in metres from foot to head along"
@@ -184,6 +184,11 @@ def print_table(titles: tuple[str, ...], rows: list[tuple]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     if len(rows) > MOST_LINES:
         print(f"... and {len(rows) - MOST_LINES} more")
+
+
+def share_of(share: float, name: str) -> str:
+    """A share and what it is of."""
+    return f"{share:.1%} {name}" if share > 5e-4 else "0"
 
 
 def text_of(value: float, form: str) -> str:
@@ -232,7 +237,8 @@ def shot(pose_set: PoseSet, row: int | None) -> Shot | None:
         return None
     seq, item = pose_set.sequences[int(pose_set.sequence[row])], pose_set.item(row)
     size = (seq.camera.width, seq.camera.height) if seq.camera and seq.camera.width else None
-    name = " ".join(part for part in (item.subject, item.action, str(item.frame)) if part)
+    frame = row if pose_set.stills else item.frame
+    name = " ".join(part for part in (item.subject, item.action, str(frame)) if part)
     return Shot(pose_set.keypoints[row].numpy(), size, name)
 
 

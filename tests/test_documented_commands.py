@@ -458,6 +458,8 @@ OTHERS = [
     show("python data/make_synthetic.py", HERE, "data/data_2d_synthetic_noisy.npz"),
     show("python data/make_synthetic.py --multiview DIR [--dataset NAME]",
          f"{HERE} --subjects S1,S9 --size 16 --frames 2", "views/labels.h5", DIR="views", NAME="synthetic"),
+    show("python data/inspect_data.py -d NAME -k KEYPOINTS [--data-dir DIR] [--output DIR]", "",
+         "data/synthetic_noisy_cameras.png", NAME="synthetic", KEYPOINTS="noisy", DIR="data"),
     show("python data/prepare_mocap.py --source FOLDER -d NAME", HERE, "data/mine_sheet.png", FOLDER="clips",
          NAME="mine"),
     show("python data/prepare_mocap.py --source subjects -d cmu", HERE, "data/data_3d_cmu.npz"),

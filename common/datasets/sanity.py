@@ -107,7 +107,7 @@ def misfit(pose_set: PoseSet) -> list[str]:
     rows = _few_rows(pose_set)
     cameras, index = pose_set.cameras, pose_set.sequence[rows].long()
     poses, keypoints, skeleton = pose_set.poses[rows], pose_set.keypoints[rows], pose_set.skeleton
-    seen = project(poses, pose_set.intrinsics()[index].unsqueeze(1))
+    seen = project(poses, pose_set.intrinsics()[index].unsqueeze(1), clamped=False)
     sizes = torch.tensor([(camera.width, camera.height) for camera in cameras])[index].unsqueeze(1)
     over = torch.tensor((1.0, -1.0))
 
@@ -147,7 +147,7 @@ def _exchanged_views(pose_set: PoseSet) -> list[str]:
         errors = {}
         for other, camera in cameras.items():
             poses = world_to_camera(world, torch.tensor(camera.orientation), torch.tensor(camera.translation))
-            seen = project(poses, camera.intrinsics())
+            seen = project(poses, camera.intrinsics(), clamped=False)
             errors[other] = (seen - pose_set.keypoints[rows]).norm(dim=-1).mean(1).median().item()
         best = min(errors, key=errors.get)
         if errors[best] < FITS_BETTER * errors[view]:

@@ -165,15 +165,13 @@ def unevenness(bones: Bones, skeleton: Skeleton) -> tuple[float, int]:
 # ------------------------------------------------------------ pictures
 
 
-def reprojection_errors(pose_set: PoseSet, rows: Tensor | None = None) -> Tensor:
-    """Mean distance (M,) of the keypoints of some rows (None: all) from their poses seen by their cameras, pixels."""
-    rows = torch.arange(len(pose_set)) if rows is None else rows
-    intrinsics, errors = pose_set.intrinsics(), torch.empty(len(rows))
-    for start in range(0, len(rows), CHUNK):
-        part = rows[start : start + CHUNK]
-        seen = project(pose_set.targets()[part], intrinsics[pose_set.sequence[part].long()][:, None])
-        errors[start : start + CHUNK] = (seen - pose_set.keypoints[part]).norm(dim=-1).mean(1)
-    return errors
+def reprojection_errors(pose_set: PoseSet, rows: Tensor) -> Tensor:
+    """Mean distance (M,) of the keypoints of some rows from their poses seen by their cameras, pixels."""
+    intrinsics, parts = pose_set.intrinsics(), []
+    for part in rows.split(CHUNK):
+        seen = project(pose_set.targets()[part], intrinsics[pose_set.sequence[part].long()][:, None], clamped=False)
+        parts.append((seen - pose_set.keypoints[part]).norm(dim=-1).mean(1))
+    return torch.cat(parts)
 
 
 def can_reproject(pose_set: PoseSet) -> bool:
@@ -182,36 +180,32 @@ def can_reproject(pose_set: PoseSet) -> bool:
 
 
 def views_of(pose_set: PoseSet) -> list[View]:
-    """What each view sees."""
-    low, high = pose_set.keypoints.amin(1), pose_set.keypoints.amax(1)
-    sides, nobody = (high - low).amax(-1), (high == low).all(-1)
-    sizes = _picture_sizes(pose_set)
-    errors = reprojection_errors(pose_set) if can_reproject(pose_set) else None
+    """What each view sees; but for `nobody` of `ENOUGH` of its poses."""
+    nobody = (pose_set.keypoints.amin(1) == pose_set.keypoints.amax(1)).all(-1)
     found = []
     for view in sorted({seq.view for seq in pose_set.sequences}):
         rows = _rows_of(pose_set, [seq.view == view for seq in pose_set.sequences])
-        if not len(rows):
-            continue
         there = rows[~nobody[rows]]
-        size = sizes[pose_set.sequence[there].long()]  # (M, 2)
-        points = pose_set.keypoints[there]
-        outside = ((points < 0) | (points > size[:, None])).any(-1).float().mean().item() if len(there) else math.nan
-        if size.isnan().any():
-            outside = math.nan
-        some = spread_rows(there)
-        middle = ((low[some] + high[some]) / 2 / sizes[pose_set.sequence[some].long()]).median(0).values
-        confidence = pose_set.confidence
-        confidence = None if confidence is None else confidence[rows]
-        found.append(
-            View(
-                view, len(rows), _quantiles(sides[some], (0.05, 0.5, 0.95)),
-                tuple(middle.tolist()) if len(some) else (math.nan, math.nan), outside,
-                1 - len(there) / len(rows), math.nan if confidence is None else confidence.mean().item(),
-                math.nan if confidence is None else (confidence < LOW_CONFIDENCE).float().mean().item(),
-                (math.nan, math.nan) if errors is None else _quantiles(errors[some], (0.5, 0.95)),
-            )
-        )  # fmt: skip
+        if len(rows):
+            found.append(_view(pose_set, view, len(rows), len(there), spread_rows(there)))
     return found
+
+
+def _view(pose_set: PoseSet, view: int, poses: int, people: int, rows: Tensor) -> View:
+    """A view of so many poses and people, by some rows that show somebody."""
+    points = pose_set.keypoints[rows]
+    size = _picture_sizes(pose_set)[pose_set.sequence[rows].long()]  # (M, 2)
+    low, high = points.amin(1), points.amax(1)
+    place = ((low + high) / 2 / size).median(0).values.tolist() if people else (math.nan, math.nan)
+    outside = ((points < 0) | (points > size[:, None])).any(-1).float().mean().item()
+    scores = torch.full((1,), math.nan) if pose_set.confidence is None else pose_set.confidence[rows]
+    unsure = math.nan if pose_set.confidence is None else (scores < LOW_CONFIDENCE).float().mean().item()
+    errors = reprojection_errors(pose_set, rows) if can_reproject(pose_set) else torch.empty(0)
+    return View(
+        view, poses, _quantiles((high - low).amax(-1), (0.05, 0.5, 0.95)), tuple(place),
+        math.nan if size.isnan().any() else outside, 1 - people / poses, scores.mean().item(), unsure,
+        _quantiles(errors, (0.5, 0.95)),
+    )  # fmt: skip
 
 
 def _picture_sizes(pose_set: PoseSet) -> Tensor:
@@ -260,15 +254,16 @@ def corners(camera: Camera, depth: float) -> Tensor:
 # ------------------------------------------------------------ what is odd
 
 
-def oddities(pose_set: PoseSet, train: Iterable[str] = (), test: Iterable[str] = ()) -> list[str]:
-    """What is odd in a set, a line each; `train` and `test` name its split."""
-    odd = []
-    if pose_set.poses is not None:
-        bones = bones_of(pose_set)
-        odd += _odd_bones(bones, pose_set.skeleton) + _same_people(bones, train, test)
+def oddities(
+    pose_set: PoseSet, bones: dict[str, Bones], views: list[View], train: Iterable[str] = (), test: Iterable[str] = ()
+) -> list[str]:
+    """What is odd in a set, a line each; `bones` (empty without poses) and `views` are its own, `train` and `test` name
+    its split.
+    """
+    odd = _odd_bones(bones, pose_set.skeleton) + _same_people(bones, train, test)
     if pose_set.poses is not None and has_cameras(pose_set):
         odd += _odd_room(pose_set)
-    odd += _odd_cameras(cameras_of(pose_set)) + _odd_pictures(pose_set, views_of(pose_set))
+    odd += _odd_cameras(cameras_of(pose_set)) + _odd_pictures(pose_set, views)
     return odd + (sanity.misfit(pose_set) if can_reproject(pose_set) else [])
 
 
@@ -375,9 +370,6 @@ def _odd_pictures(pose_set: PoseSet, views: list[View]) -> list[str]:
     wrong = [f"view {view.view} {view.unsure:.0%}" for view in views if view.unsure > OUTSIDE]
     if wrong:
         odd.append(f"joints of less confidence than {LOW_CONFIDENCE}: {_few(wrong)}")
-    median = spread_rows(torch.arange(len(pose_set)))
-    if pose_set.unit == "pixels" and pose_set.keypoints[median].abs().amax() <= sanity.NORMALISED:
-        odd.append("keypoints look normalised, not pixels")
     return odd
 
 

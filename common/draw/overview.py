@@ -53,7 +53,8 @@ def save_shots(path, rows: Mapping[str, Sequence[Shot | None]], skeleton: Skelet
                 box = (x / width, 1 - (top + line + tall) / height, wide / width, tall / height)
                 _draw_shot(figure.add_axes(box), shot, skeleton)
         top += line + tall
-    draw_legend(figure, LETTERS * POINT, [("edge of the picture", "-")])
+    sized = any(shot and shot.size for shots in rows.values() for shot in shots)
+    draw_legend(figure, LETTERS * POINT, [("edge of the picture", "-")] if sized else ())
     return save_picture(path, _image(figure))
 
 
