@@ -25,7 +25,7 @@ from common.run.run import Run, start
 from common.run.script import run_script
 from methods.encoder_decoder import checkpoint, data, few_labels, options, pictures, scores
 from models.encoder_decoder import losses
-from models.encoder_decoder.predict import other_views, pose_predictor, turned
+from models.encoder_decoder.views import other_views, pose_predictor, turned
 
 
 def main() -> None:

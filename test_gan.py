@@ -26,7 +26,7 @@ from common.run.run import start
 from common.run.script import run_script
 from methods.adversarial import checkpoint as gan_checkpoint
 from methods.adversarial import evaluation, options
-from models.adversarial.predict import predictor
+from models.adversarial.geometry import predictor
 
 GIF_STEP = 2  # frames of 50 a second between pictures
 

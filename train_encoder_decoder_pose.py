@@ -26,7 +26,7 @@ from common.run.state import Progress
 from methods.encoder_decoder import checkpoint, data, options, pictures, scores
 from methods.encoder_decoder.batches import Feed, epoch_rows
 from models.encoder_decoder import losses, views
-from models.encoder_decoder.predict import other_views, pose_predictor
+from models.encoder_decoder.views import other_views, pose_predictor
 
 EXAMPLES = 4
 

@@ -28,8 +28,8 @@ from common.run.script import run_script
 from common.run.state import Progress, State
 from common.synthetic.dataset import ensure_named
 from methods.adversarial import evaluation, options
-from models.adversarial import losses, step
-from models.adversarial.predict import lifter_input, predictor
+from models.adversarial import geometry, losses, networks, step
+from models.adversarial.geometry import lifter_input, predictor
 
 TERMS = ("gen_loss", "adversarial", "loss_2d", "loss_3d", "temporal", "heuristic", "supervised", "dis_loss", "accuracy")
 SCORES = ("MPJPE", "N-MPJPE", "P-MPJPE")  # columns val_mpjpe, ...
@@ -74,9 +74,9 @@ def main() -> None:
     )  # fmt: skip
     test = evaluation.load_test(args, run.device)
     poses = training_poses(train, args)
-    distance = losses.CHEN_DISTANCE if args.method == "chen" else 1.0  # lengths in the unit of depths per keypoints'
+    distance = geometry.CHEN_DISTANCE if args.method == "chen" else 1.0  # lengths in the unit of depths per keypoints'
 
-    named = networks(args, 1 + (poses.moving is not None))
+    named = named_networks(args, 1 + (poses.moving is not None))
     lifter, *discriminators = (run.prepare(models.create(name, **sizes)) for name, sizes in named)
     adam = [
         torch.optim.Adam(net.parameters(), lr, (args.beta1, 0.999), eps, weight_decay=args.weight_decay, fused=True)
@@ -85,7 +85,7 @@ def main() -> None:
         )
     ]  # fmt: skip
     if args.method == "chen" and not args.resume:
-        losses.start_flat(lifter.w2)
+        networks.start_flat(lifter.w2)
     # the reproduction's names of the networks
     weights = dict(zip(("gen.", "dis.", "dis_temporal."), (lifter, *discriminators), strict=False))
     fixed = {"method": args.method, "factor": poses.factor, "network": named[0][0], "sizes": named[0][1]}
@@ -156,11 +156,11 @@ def main() -> None:
 def training_poses(train: PoseSet, args: Any) -> TrainingPoses:
     """Every pose at one size; for Chen such that the head is 1 / 10 from the root on average."""
     keypoints, depths, moving, motion_scale = lifter_input(train.keypoints), None, None, 1.0
-    factor = losses.head_factor(keypoints).item() if args.method == "chen" else 1.0
+    factor = geometry.head_factor(keypoints).item() if args.method == "chen" else 1.0
     keypoints *= factor
     if args.mode == "supervised":
-        distance = losses.CHEN_DISTANCE if args.method == "chen" else 1.0
-        depths = distance * factor * losses.normalise_3d(train.poses).pose[..., 2]
+        distance = geometry.CHEN_DISTANCE if args.method == "chen" else 1.0
+        depths = distance * factor * geometry.normalise_3d(train.poses).pose[..., 2]
     elif args.method == "chen" and args.weight_temporal > 0:
         rows = (train.last > torch.arange(len(keypoints), device=keypoints.device)).nonzero().squeeze(1)
         moving = rows if len(rows) else None
@@ -185,7 +185,7 @@ def kudo_forward(lifter, discriminators, poses: TrainingPoses, index: Tensor, ru
     points = poses.keypoints[run.shard(index)]
     theta = 2 * math.pi * torch.rand(len(index), generator=run.generator, device=run.device)
     depth = lifter(points).float()
-    projected = losses.kudo_projection(points, depth, run.shard(theta))
+    projected = geometry.kudo_projection(points, depth, run.shard(theta))
     adversarial = step.adversarial(discriminators[0], projected, points)
     return Forward(adversarial.generator_loss, depth, [adversarial], {})
 
@@ -193,7 +193,7 @@ def kudo_forward(lifter, discriminators, poses: TrainingPoses, index: Tensor, ru
 def chen_forward(lifter, discriminators, poses: TrainingPoses, index: Tensor, run: Run, args: Any) -> Forward:
     """A random turn, projected in perspective, must look real; lifted again and turned back, be the pose of before."""
     points = poses.keypoints[run.shard(index)]
-    turns = run.shard(losses.chen_rotations(len(index), generator=run.generator, device=run.device))
+    turns = run.shard(geometry.chen_rotations(len(index), generator=run.generator, device=run.device))
     cycle = losses.chen_cycle(lambda x: lifter(x).float(), points, turns)
     adversarial = [step.adversarial(discriminators[0], cycle.projected, points, poses.pose_scale)]
     terms = {"loss_2d": losses.consistency_2d(points, cycle), "loss_3d": losses.consistency_3d(cycle)}
@@ -213,13 +213,13 @@ def temporal_forward(lifter, discriminator, poses: TrainingPoses, index: Tensor,
     chosen = torch.randint(len(poses.moving), (pairs,), generator=run.generator, device=run.device)
     rows = run.shard(poses.moving[chosen])
     points = poses.keypoints[torch.stack((rows, rows + 1), 1).flatten()]
-    turns = run.shard(losses.chen_rotations(len(chosen), generator=run.generator, device=run.device))
+    turns = run.shard(geometry.chen_rotations(len(chosen), generator=run.generator, device=run.device))
     terms = step.temporal(lambda x: lifter(x).float(), discriminator, points, turns, poses.motion_scale)
     share = run.weight(rows, chosen) / run.weight(run.shard(index), index)
     return step.Adversarial(*(value * share for value in terms))
 
 
-def networks(args: Any, discriminators: int) -> list[tuple[str, dict]]:
+def named_networks(args: Any, discriminators: int) -> list[tuple[str, dict]]:
     """Names and sizes of the lifter and of the discriminators."""
     if args.method == "kudo":
         sizes = {"batch_norm": args.use_bn, "slope": 0.2 if args.activate_func == "leaky_relu" else 0.0}

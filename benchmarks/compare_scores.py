@@ -40,7 +40,7 @@ from methods.ites.metrics import calibrate_by_scale, depth_flip, ites_evaluation
 from methods.ites.scaling import network_input
 from methods.lifters import POSEAUG, SavedLifter
 from methods.poseaug import evaluation as poseaug
-from models.encoder_decoder.predict import pose_predictor
+from models.encoder_decoder.views import pose_predictor
 
 AS_IT_IS, SCALE, MIRROR = "as it is", "scale", "mirror"
 BATCH = {"lifter": 4096, "hourglass": 16, "encoder_decoder": 32}  # poses or images at once where speed is measured
@@ -146,7 +146,7 @@ def warm_up_note(path: Path) -> str:
 
 def load_cross(args: Namespace, device: torch.device) -> PoseSet | None:
     """Other people and cameras, as `run_baseline.py --cross_data` has them; single poses of 16 joints."""
-    return poseaug.load_cross_data(args, device)
+    return next(iter(poseaug.load_cross_data(args, device)), None)
 
 
 def score_cross(saved: SavedLifter, network: nn.Module, cross: PoseSet, run: Run) -> dict[str, dict]:
@@ -155,7 +155,7 @@ def score_cross(saved: SavedLifter, network: nn.Module, cross: PoseSet, run: Run
     For lifters of 17 joints the neck is put halfway from thorax to head; for teacher and student one scale is set for
     the whole set, as for any split.
     """
-    points = cross.keypoints
+    points = cross.inputs
     if saved.method not in POSEAUG:
         points = lifters.input_of(saved.method, convert(points, H36M_16, H36M_17), None)
     rows = (slice(i, i + 1) for i in range(len(points)))

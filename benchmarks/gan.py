@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import models
 from common.run.run import Run
-from models.adversarial import losses
+from models.adversarial import geometry, losses
 from models.adversarial import step as gan_step
 
 CAP = 0.9
@@ -56,9 +56,9 @@ def make_step(lifter: nn.Module, keypoints: Tensor, run: Run) -> Callable[[Tenso
 
     def step(index: Tensor) -> Tensor:
         points, moving = keypoints[index], index[: len(index) // 4]
-        turns = losses.chen_rotations(len(index), generator=run.generator, device=run.device)
+        turns = geometry.chen_rotations(len(index), generator=run.generator, device=run.device)
         frames = keypoints[torch.stack((moving, (moving + 1) % len(keypoints)), 1).flatten()]
-        frame_turns = losses.chen_rotations(len(moving), generator=run.generator, device=run.device)
+        frame_turns = geometry.chen_rotations(len(moving), generator=run.generator, device=run.device)
         with run.autocast():
             cycle = losses.chen_cycle(lambda x: lifter(x).float(), points, turns)
             both = (
@@ -91,11 +91,11 @@ def make_baseline(keypoints: Tensor, run: Run, batch_size: int) -> Callable[[], 
         points, following = (tensor.to(run.device) for tensor in next(batches))
         quarter = batch_size // 4
         frames = torch.stack((points[:quarter], following[:quarter]), 1).flatten(0, 1)
-        turns = losses.chen_rotations(batch_size, device=run.device)
-        frame_turns = losses.for_frames(losses.chen_rotations(quarter, device=run.device))
+        turns = geometry.chen_rotations(batch_size, device=run.device)
+        frame_turns = geometry.for_frames(geometry.chen_rotations(quarter, device=run.device))
         with run.autocast():
             cycle = losses.chen_cycle(lifter, points, turns)
-            seen = losses.chen_project(losses.chen_lift(frames, lifter(frames)) @ frame_turns)
+            seen = geometry.chen_project(geometry.chen_lift(frames, lifter(frames)) @ frame_turns)
             scored = (
                 (discriminators[0], cycle.projected, points),
                 (discriminators[1], losses.frame_difference(seen), losses.frame_difference(frames)),

@@ -1,4 +1,4 @@
-"""What a training step of each method is, for `benchmarks.train_step`: model, data, losses, optimiser, scoring."""
+"""Training step of each method, for `benchmarks.train_step`: model, data, losses, optimiser, scoring."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,8 +16,8 @@ from common import metrics
 from common.camera import unproject
 from common.rotation import ITES_PI, random_rotations
 from methods.ites.metrics import ites_evaluation
-from models.adversarial.losses import chen_lift
-from models.functional import centre
+from models.adversarial.geometry import chen_lift
+from models.layers import centre
 from models.student import student_losses
 from models.teacher import teacher_losses
 

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from benchmarks.textbook import TextbookGraphConv
 from common.skeleton import H36M_16
-from models.stgcn import BODY, LIMBS, partitions
+from models.graph import partitions
+from models.stgcn import BODY, LIMBS
 
 NECK = 9  # of ST-GCN's 17 joints, which the 16-joint skeleton lacks
 GROUPS = ((11, 12, 13), (14, 15, 16), (4, 5, 6), (1, 2, 3), (0, 7, 8, 9, 10))  # joints of each pooled node

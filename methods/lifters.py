@@ -20,7 +20,7 @@ from common.skeleton import H36M_16, H36M_17, convert
 from methods.adversarial import checkpoint as gan_checkpoint
 from methods.adversarial.checkpoint import SavedNetwork
 from methods.ites.scaling import scale_root_to_head
-from models.adversarial.predict import predictor
+from models.adversarial.geometry import predictor
 from models.lifters import LIFTERS, lifter_of
 
 # What a lifter sees besides the pose: a person's place and size in the picture, or the size in the video.

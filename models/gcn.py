@@ -7,35 +7,8 @@ Features inside are node-major, (J, B, C).
 from torch import Tensor, nn
 
 from common.skeleton import H36M_16, Skeleton, adjacency
-from models.fast.norm_relu_dropout import norm_relu_dropout
-from models.functional import full_precision, no_autocast
-from models.graph_conv import SemanticGraphConv, poses_of
-
-
-class GraphLayer(nn.Module):
-    """(J, B, in) -> (J, B, out): graph convolution, batch norm over poses and joints, ReLU, dropout."""
-
-    def __init__(self, in_features: int, out_features: int, edges: Tensor, dropout: float):
-        super().__init__()
-        self.gconv = SemanticGraphConv(in_features, out_features, edges)
-        self.bn = nn.BatchNorm1d(out_features)
-        self.dropout = float(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.gconv(x)
-        return norm_relu_dropout(y.flatten(0, 1), self.bn, self.dropout, self.training).view_as(y)
-
-
-class ResidualGraphBlock(nn.Module):
-    """(J, B, C) -> (J, B, C): two layers and the input."""
-
-    def __init__(self, channels: int, edges: Tensor, dropout: float):
-        super().__init__()
-        self.gconv1 = GraphLayer(channels, channels, edges, dropout)
-        self.gconv2 = GraphLayer(channels, channels, edges, dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.gconv2(self.gconv1(x))
+from models.graph import GraphLayer, ResidualGraphBlock, SemanticGraphConv, poses_of
+from models.layers import full_precision, no_autocast
 
 
 class GCN(nn.Module):
@@ -52,9 +25,14 @@ class GCN(nn.Module):
         super().__init__()
         edges = adjacency(skeleton)
         self.num_joints = skeleton.num_joints
-        self.gconv_input = nn.Sequential(GraphLayer(2, hidden, edges, dropout))
-        self.gconv_layers = nn.Sequential(*(ResidualGraphBlock(hidden, edges, dropout) for _ in range(stages)))
-        self.gconv_output = SemanticGraphConv(hidden, 3, edges)
+
+        def conv(in_features: int, out_features: int) -> SemanticGraphConv:
+            return SemanticGraphConv(in_features, out_features, edges)
+
+        self.gconv_input = nn.Sequential(GraphLayer(conv(2, hidden), dropout))
+        blocks = (ResidualGraphBlock(conv(hidden, hidden), conv(hidden, hidden), dropout) for _ in range(stages))
+        self.gconv_layers = nn.Sequential(*blocks)
+        self.gconv_output = conv(hidden, 3)
 
     def forward(self, keypoints: Tensor) -> Tensor:
         """keypoints: (B, J, 2) or (B, 2 J), screen-normalised -> (B, J, 3) metres, camera axes; the root is not fixed

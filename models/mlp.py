@@ -3,10 +3,8 @@ yet Effective Baseline for 3D Human Pose Estimation", ICCV 2017), as PoseAug tra
 """
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from models.fast.norm_relu_dropout import norm_relu_dropout
-from models.functional import full_precision, kaiming_linears, no_autocast
+from models.layers import full_precision, kaiming_linears, no_autocast, norm_relu_dropout, root_first
 
 
 class Stage(nn.Module):
@@ -52,8 +50,3 @@ class MLP(nn.Module):
         x = full_precision(x)
         with no_autocast(x):
             return root_first(self.w2(x))
-
-
-def root_first(joints: Tensor) -> Tensor:
-    """joints: (..., 3 (J - 1)) root-relative -> (..., J, 3) with the root, at the origin, before them."""
-    return F.pad(joints, (3, 0)).unflatten(-1, (-1, 3))

@@ -8,23 +8,18 @@ again as the same rotated pose (reconstruction).
 Features inside are node-major, (J, B, C). Row vectors: `points @ rotation`. Units as in `models.teacher`.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from common.camera import perspective
 from common.errors import InputError
 from common.skeleton import H36M_17, Skeleton, adjacency
 from common.threads import in_threads
-from models.functional import full_precision, mean_distance, no_autocast, rotate
-from models.graph_conv import SemanticGraphConv
-from models.graph_inference import FoldedLayer, can_fold, fold, run_layer
-from models.graph_shortcut import convolve_and_read
-from models.non_local import GraphNonLocal
+from models.graph import GraphLayer, ResidualGraphBlock, SemanticGraphConv
+from models.layers import full_precision, mean_distance, no_autocast, rotate
 
 # Order of the nodes inside the network. The non-local blocks pool them by twos: knees with feet, hips, root with spine
 # and so on. Joint 9 (neck) is the odd one out, as published.
@@ -49,40 +44,6 @@ class Reconstruction(NamedTuple):
     rotated: Tensor
     keypoints: Tensor
     pose: Tensor
-
-
-class GraphLayer(nn.Module):
-    """(J, B, in) -> (J, B, out): graph convolution, non-local block if asked for, batch norm, ReLU."""
-
-    def __init__(self, gconv: SemanticGraphConv, channels: int, non_local: bool):
-        super().__init__()
-        self.gconv = gconv
-        self.non_local = GraphNonLocal(channels) if non_local else None
-        self.bn = nn.BatchNorm1d(channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.non_local is None:
-            y = self.gconv(x)
-        else:
-            y, *read = convolve_and_read(self.gconv, self.non_local.non_local, x)
-            y.add_(self.non_local.non_local.answer(*read))
-        return F.relu(self.bn(y.flatten(0, 1)), inplace=True).view_as(y)
-
-    def fold(self) -> FoldedLayer:
-        """The layer's constants for evaluation."""
-        return fold(self.gconv, self.bn, self.non_local.non_local if self.non_local is not None else None)
-
-
-class ResidualGraphBlock(nn.Module):
-    """(J, B, C) -> (J, B, C): two layers and the input."""
-
-    def __init__(self, gconv1: SemanticGraphConv, gconv2: SemanticGraphConv, channels: int):
-        super().__init__()
-        self.gconv1 = GraphLayer(gconv1, channels, non_local=True)
-        self.gconv2 = GraphLayer(gconv2, channels, non_local=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.gconv2(self.gconv1(x))
 
 
 class Student(nn.Module):
@@ -112,24 +73,25 @@ class Student(nn.Module):
         def graph_conv(in_features: int, out_features: int) -> SemanticGraphConv:
             return SemanticGraphConv(in_features, out_features, edges, node_order)
 
-        self.gconv_input = nn.Sequential(GraphLayer(graph_conv(2, hidden), hidden, non_local=False))
-        self.gconv_layers = nn.Sequential(
-            *(ResidualGraphBlock(graph_conv(hidden, hidden), graph_conv(hidden, hidden), hidden) for _ in range(blocks))
-        )
+        self.gconv_input = nn.Sequential(GraphLayer(graph_conv(2, hidden)))
+        pairs = ((graph_conv(hidden, hidden), graph_conv(hidden, hidden)) for _ in range(blocks))
+        self.gconv_layers = nn.Sequential(*(ResidualGraphBlock(*pair, non_local=True) for pair in pairs))
         self.gconv_output = graph_conv(hidden, 1)
 
     def forward(self, keypoints: Tensor) -> StudentOutput:
         """keypoints: (B, J, 2), focal-normalised and scaled, taken as they are."""
-        if not can_fold(self, keypoints):
-            return self._lift(keypoints, lambda nodes: self.gconv_layers(self.gconv_input(nodes)))
-        layers = [layer.fold() for layer in self.modules() if isinstance(layer, GraphLayer)]
-        network = partial(run_folded, layers)
-        parts = in_threads(lambda part: self._lift(part, network), keypoints.split(CHUNK))
+        if not self._is_scoring(keypoints) or len(keypoints) <= CHUNK:  # in this order: an export asks for no length
+            return self._lift(keypoints)
+        parts = in_threads(self._lift, keypoints.split(CHUNK))
         return StudentOutput(*map(torch.cat, zip(*parts, strict=True)))
 
-    def _lift(self, keypoints: Tensor, network: Callable[[Tensor], Tensor]) -> StudentOutput:
+    def _is_scoring(self, keypoints: Tensor) -> bool:
+        plain = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu")
+        return keypoints.device.type == "cpu" and not (self.training or plain)
+
+    def _lift(self, keypoints: Tensor) -> StudentOutput:
         joints = keypoints.unbind(1)
-        features = network(torch.stack([joints[j] for j in self.node_order]))
+        features = self.gconv_layers(self.gconv_input(torch.stack([joints[j] for j in self.node_order])))
         with no_autocast(features):
             nodes = self.gconv_output(full_precision(features)).unbind(0)
             depth = torch.stack([nodes[self.node_order.index(j)] for j in range(len(nodes))], dim=1)
@@ -146,14 +108,6 @@ class Student(nn.Module):
             rotated = rotate(pose.repeat(rotations.shape[0] // pose.shape[0], 1, 1), rotations)
             keypoints = perspective(rotated)
         return Reconstruction(rotated, keypoints, self(keypoints).pose)
-
-
-def run_folded(layers: Sequence[FoldedLayer], nodes: Tensor) -> Tensor:
-    """The network up to its output convolution: the first layer, then blocks of two. (J, B, 2) -> (J, B, C)."""
-    x = run_layer(layers[0], nodes)
-    for first, second in zip(layers[1::2], layers[2::2], strict=True):
-        x += run_layer(second, run_layer(first, x))
-    return x
 
 
 def student_losses(model: Student, keypoints: Tensor, teacher_depth: Tensor, rotations: Tensor) -> dict[str, Tensor]:

@@ -18,8 +18,7 @@ from torch.nn import functional as F
 from common.camera import perspective, unproject
 from common.errors import InputError
 from common.rotation import so3_exp
-from models.functional import centre, full_precision, mean_distance, no_autocast, rotate
-from models.pointwise import Pointwise
+from models.layers import Pointwise, centre, full_precision, mean_distance, no_autocast, rotate
 
 
 class TeacherOutput(NamedTuple):

@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.errors import InputError
-from models.fast.norm_relu_dropout import norm_relu_dropout
-from models.functional import full_precision, no_autocast
-from models.mlp import root_first
+from models.layers import full_precision, no_autocast, norm_relu_dropout, root_first
 
 
 class VideoPose(nn.Module):

@@ -7,7 +7,7 @@ from PIL import Image
 
 import models
 from common.skeleton import COCO_17
-from models.adversarial.losses import normalise_2d
+from models.adversarial.geometry import normalise_2d
 from tests.common.draw.test_turntable import pixels
 from tests.common.video.test_read import BODY_25, body, expected, listed, openpose, write
 from tests.conftest import assert_refused

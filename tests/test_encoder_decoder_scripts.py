@@ -26,7 +26,7 @@ from methods.encoder_decoder import options as encoder_decoder_options
 from methods.encoder_decoder import pictures
 from methods.encoder_decoder import scores as encoder_decoder_scores
 from models.encoder_decoder.losses import FeatureNet
-from models.encoder_decoder.predict import other_views, turned
+from models.encoder_decoder.views import other_views, turned
 from tests.common.draw.test_page import contents
 from tests.conftest import ROOT, assert_refused, metric_rows
 from tests.processes import interrupt, run_apart

@@ -11,7 +11,7 @@ import models
 from common.files.npz import save_npz
 from common.run import checkpoint
 from methods.adversarial import evaluation
-from models.adversarial import losses
+from models.adversarial import geometry, losses
 from tests.conftest import as_before_format_2, assert_refused, metric_rows
 from tests.processes import interrupt, run_apart, run_as_two
 from tests.steps import forbid_waiting, numbers, steps_of
@@ -55,6 +55,7 @@ def test_methods_train_and_score(here, script, monkeypatch, options, column):
     (network,) = results.keys() - {"all depths zero", "mean training pose"}
     overall = results[network]["overall"]["mean over frames"]
     assert overall["MPJPE"] == pytest.approx(best, rel=1e-5)
+    assert {"MPJVE", "PCK14", "AUC14", "PCK14 mirror"} < overall.keys()
     assert overall["MPJPE mirror"] <= overall["MPJPE"] and overall["PCK mirror"] >= overall["PCK"]
 
 
@@ -126,7 +127,7 @@ def test_faces_are_judged_at_the_size_of_their_depths(here, script, monkeypatch,
     sizes, judge = [], losses.heuristic_loss
 
     def look(keypoints, depth):
-        joints = keypoints if options[1:2] == ("kudo",) else keypoints[:, [losses.HEAD]]
+        joints = keypoints if options[1:2] == ("kudo",) else keypoints[:, [geometry.HEAD]]
         sizes.append(joints.norm(dim=-1).sum(1).mean() / (joints.shape[1] - 1 or 1))
         return judge(keypoints, depth)
 
@@ -202,9 +203,9 @@ def test_published_error_is_kudos_formula():
     torch.manual_seed(0)
     pixels, target, depth = torch.rand(5, 17, 2) * 500, torch.randn(5, 17, 3), torch.randn(5, 17)
     target = target - target[:, :1]
-    keypoints = losses.normalise_2d(pixels)
+    keypoints = geometry.normalise_2d(pixels)
     found = evaluation.errors(torch.cat((keypoints, depth[..., None]), -1), pixels, target)[:, 0]
-    torch.testing.assert_close(found, losses.kudo_error(keypoints, depth, losses.normalise_3d(target)))
+    torch.testing.assert_close(found, losses.kudo_error(keypoints, depth, geometry.normalise_3d(target)))
 
 
 def test_scores_without_training_subjects(here, script, caplog):

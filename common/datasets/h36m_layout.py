@@ -87,6 +87,46 @@ def load_pose_set(
     return pose_set.to(device)
 
 
+def load_keypoints(data_dir: str | Path, dataset: str, keypoints: str, skeleton: Skeleton = H36M_17) -> PoseSet:
+    """Read `data_2d_NAME_KEYPOINTS.npz` alone, all subjects: a set without poses and cameras, as videos have it.
+
+    Raises:
+        InputError: as `load_pose_set`.
+    """
+    file = Path(data_dir) / f"data_2d_{dataset}_{keypoints}.npz"
+    content = load_npz(file, required=("positions_2d",))
+    tree = content.pop("positions_2d")
+    tree = _by_subject(tree, list(tree) if isinstance(tree, dict) else [], file, "positions_2d")
+    metadata, contract = content.get("metadata"), Contract(file)
+    layout = _layout(tree, lambda joints: layouts_2d(metadata, file, contract, joints), 2, file)
+    source = _Source(file, file, {}, tree, layout, layout, contract)
+    clips = [
+        _Clip(str(subject), action, view, None, range(len(points)))
+        for subject, actions in tree.items() for action, views in actions.items() for view, points in enumerate(views)
+    ]  # fmt: skip
+    left_out = _LeftOut(sum(len(clip.frames) for clip in clips))
+    kept, scores, sequences, numbers, end = [], [], [], [], 0
+    for clip in clips:
+        found = source.read(tree[clip.subject][clip.action], clip, skeleton)
+        gone = left_out.add(clip, found.lost)
+        _check_finite(found.keypoints, gone, clip, file)
+        for run in _runs(gone, len(clip.frames)):
+            kept.append(found.keypoints[run])
+            scores.append(torch.ones(kept[-1].shape[:2]) if found.confidence is None else found.confidence[run])
+            numbers.append(torch.arange(run.start, run.stop, dtype=torch.int32))
+            sequences.append(Sequence(clip.subject, clip.action, clip.view, end, len(kept[-1]), None, dataset))
+            sanity.check_pixels(kept[-1], f"{file}: {clip}")
+            end += len(kept[-1])
+    left_out.report(end)
+    if not end:
+        raise InputError(f"{file} has no frames")
+    sequences = tuple(sequences)
+    return PoseSet(
+        torch.cat(kept), skeleton, sequences, sequence_index(sequences), torch.cat(numbers),
+        confidence=torch.cat(scores) if source.has_confidence else None,
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class _Clip:
     """What one camera sees of an action, and which frames of it are asked for."""
@@ -94,7 +134,7 @@ class _Clip:
     subject: str
     action: str
     view: int
-    camera: Camera
+    camera: Camera | None
     frames: range
 
     @property

@@ -1,4 +1,4 @@
-"""What the scripts that prepare Human3.6M share: its takes and their names, checks, archives, and the 2D files' form.
+"""Takes of Human3.6M, for the scripts that prepare it: names, checks, archives, and the form of the 2D files.
 
 A take is one recording, "Walking 1"; a video is a take in one camera. VideoPose3D's rules (Pavllo et al., CVPR 2019):
 seven subjects, 15 actions, two takes of each; "TakingPhoto" and "WalkingDog" are Photo and WalkDog; S11's take

@@ -9,7 +9,7 @@ import torch
 from numpy import ndarray as Array
 from torch import Tensor
 
-from common.camera import project
+from common.camera import camera_to_world, project, world_to_camera
 from common.datasets.cameras import METRES
 from common.errors import InputError
 from common.pose_set import PoseSet
@@ -20,6 +20,7 @@ PEOPLE = (0.15, 4.0)  # metres
 UPRIGHT, LYING = 0.75, 0.35  # component of the mean direction from feet to head: that of the up axis, and of no such
 NORMALISED = 3.0  # the largest coordinate of keypoints in screen or picture units
 APART = 0.5  # median distance of keypoints from projected poses, over the people's size in the picture
+FITS_BETTER = 0.5  # a guess of what is wrong explains it if the distance falls below this share
 SAMPLES = 4  # poses of a sequence that are looked at
 
 
@@ -79,9 +80,7 @@ def check_pixels(keypoints: Tensor, where: str) -> None:
 
 def far_apart(pose_set: PoseSet) -> str:
     """What is odd where keypoints do not lie where the cameras see the poses; "" where they do. Of a few frames."""
-    rows = torch.cat(
-        [seq.start + torch.arange(0, seq.length, max(1, seq.length // SAMPLES)) for seq in pose_set.sequences]
-    )
+    rows = _few_rows(pose_set)
     cameras = pose_set.intrinsics()[pose_set.sequence[rows].long()].unsqueeze(1)
     keypoints = pose_set.keypoints[rows]
     away = (project(pose_set.poses[rows], cameras) - keypoints).norm(dim=-1).mean(1).median().item()
@@ -92,6 +91,87 @@ def far_apart(pose_set: PoseSet) -> str:
         f"keypoints lie {away:,.0f} pixels (median) from where the cameras see the poses, of people {size:,.0f} pixels "
         "large: are the views in the cameras' order, rotations from world to camera, and all in one unit and frame?"
     )
+
+
+def _few_rows(pose_set: PoseSet) -> Tensor:
+    """A few rows of every sequence, evenly spread."""
+    return torch.cat(
+        [seq.start + torch.arange(0, seq.length, max(1, seq.length // SAMPLES)) for seq in pose_set.sequences]
+    )
+
+
+def misfit(pose_set: PoseSet) -> list[str]:
+    """What would bring the keypoints much nearer to where the cameras see the poses: changes of the keypoints, or
+    another camera of the same take. Of a few frames.
+    """
+    rows = _few_rows(pose_set)
+    cameras, index = pose_set.cameras, pose_set.sequence[rows].long()
+    poses, keypoints, skeleton = pose_set.poses[rows], pose_set.keypoints[rows], pose_set.skeleton
+    seen = project(poses, pose_set.intrinsics()[index].unsqueeze(1), clamped=False)
+    sizes = torch.tensor([(camera.width, camera.height) for camera in cameras])[index].unsqueeze(1)
+    over = torch.tensor((1.0, -1.0))
+
+    def away(points: Tensor, others: Tensor) -> float:
+        return (points - others).norm(dim=-1).mean(1).median().item()
+
+    now = away(keypoints, seen)
+    guesses = {
+        "left and right joints were exchanged": keypoints[:, list(skeleton.mirror)],
+        "pictures were turned upside down (y points up)": sizes * torch.tensor((0, 1)) + keypoints * over,
+        "pictures were mirrored": sizes * torch.tensor((1, 0)) - keypoints * over,
+        "pictures were mirrored, and left and right exchanged": (
+            sizes * torch.tensor((1, 0)) - keypoints * over
+        )[:, list(skeleton.mirror)],
+        "x and y were exchanged": keypoints.flip(-1),
+    }  # fmt: skip
+    found = {guess: away(points, seen) for guess, points in guesses.items()}
+    odd = [(error, guess) for guess, error in found.items() if error < FITS_BETTER * now]
+    text = [
+        f"keypoints would lie {error:,.1f} pixels from the poses, not {now:,.1f}, if {guess}" for error, guess in odd
+    ]
+    return [min(zip(odd, text, strict=True))[1]] if odd else _exchanged_views(pose_set)
+
+
+def _exchanged_views(pose_set: PoseSet) -> list[str]:
+    """Views whose keypoints are what another camera of the same take sees, of the first take that has several."""
+    takes: dict[tuple, dict[int, int]] = {}
+    for i, seq in enumerate(pose_set.sequences):
+        takes.setdefault(seq[:2], {}).setdefault(seq.view, i)
+    views = next((views for views in takes.values() if len(views) > 1), {})
+    cameras, odd = {view: pose_set.sequences[i].camera for view, i in views.items()}, []
+    for view, i in views.items():
+        seq = pose_set.sequences[i]
+        rows = slice(seq.start, seq.start + seq.length, max(1, seq.length // SAMPLES))
+        own = seq.camera
+        world = camera_to_world(pose_set.poses[rows], torch.tensor(own.orientation), torch.tensor(own.translation))
+        errors = {}
+        for other, camera in cameras.items():
+            poses = world_to_camera(world, torch.tensor(camera.orientation), torch.tensor(camera.translation))
+            seen = project(poses, camera.intrinsics(), clamped=False)
+            errors[other] = (seen - pose_set.keypoints[rows]).norm(dim=-1).mean(1).median().item()
+        best = min(errors, key=errors.get)
+        if errors[best] < FITS_BETTER * errors[view]:
+            odd.append(f"view {view} shows what camera {best} sees")
+    return [f"views and cameras are in another order: {', '.join(odd)}"] if odd else []
+
+
+def sides_exchanged(world: Tensor, skeleton: Skeleton) -> float:
+    """How surely left and right are exchanged in poses (N, J, 3), from -1 (they are right) to 1: knees bend forward,
+    and seen from above the left is counter-clockwise from there.
+    """
+    if not {f"{side} {joint}" for side in ("left", "right") for joint in ("hip", "knee", "foot")} <= set(
+        skeleton.joints
+    ):
+        return 0.0
+    hips, knees, feet = (
+        world[:, [skeleton.index(f"left {joint}"), skeleton.index(f"right {joint}")]]
+        for joint in ("hip", "knee", "foot")
+    )
+    forward = (2 * knees - hips - feet).sum(1)
+    left = hips[:, 0] - hips[:, 1]
+    up = (hips - knees).sum(1)
+    sure = (torch.linalg.cross(up, forward) * left).sum(-1)
+    return -(sure.sum() / sure.abs().sum().clamp_min(1e-12)).item()
 
 
 # ------------------------------------------------------------ frames without a person

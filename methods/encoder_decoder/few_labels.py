@@ -14,7 +14,7 @@ from common.run.run import Run, derived_seed
 from methods.encoder_decoder import scores
 from methods.encoder_decoder.data import Views
 from models.encoder_decoder import losses, views
-from models.encoder_decoder.predict import pose_predictor
+from models.encoder_decoder.views import pose_predictor
 
 CURVES = ("self-supervised features", "from scratch")
 

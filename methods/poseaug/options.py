@@ -30,8 +30,9 @@ DATA = (
      "2D input: gt, cpn_ft_h36m_dbb, detectron_ft_h36m, hr or another detector's name", "NAME"),
     ("--data-dir", Path, "data", "where the .npz files lie", "DIR"),
     ("--cross_data", str, "auto",
-     "set of other people and cameras to score on: 3dhp, synthetic (made on first use), a file laid out as "
-     "test_3dhp.npz, none; auto: synthetic for --dataset synthetic, else 3dhp where its file is there", "NAME"),
+     "sets of other people and cameras to score on, with commas: 3dhp, synthetic (made on first use), the test "
+     "subjects of any set, a file laid out as test_3dhp.npz, none; auto: synthetic for --dataset synthetic, else 3dhp "
+     "where its file is there", "NAME"),
     ("--subjects-test", str, "", TEST_HELP, "LIST"),
     ("--actions", str, "*", "actions by their exact names, * for all", "LIST"),
     ("--downsample", number(int, 1), 1, "use every n-th frame"),

@@ -1,4 +1,4 @@
-"""Geometry and losses of the adversarial lifters, as functions of tensors; nothing here waits for the device.
+"""Losses of the adversarial lifters, as functions of tensors; nothing here waits for the device.
 
 Camera axes (x right, y down, z forward), 17 joints of Human3.6M, joint 0 (the hip) at the origin. Kudo et al.,
 "Unsupervised Adversarial Learning of 3D Human Pose from 2D Joint Locations" (2018): an orthographic camera, one turn
@@ -12,7 +12,6 @@ over poses, and the adversarial losses are Kudo's softplus on logits (the same o
 gradient for the generator where the discriminator is sure).
 """
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -20,53 +19,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from common.camera import perspective
-from models.functional import centre, rotate
+from models.adversarial.geometry import CHEN_DISTANCE, Normalised, chen_lift, chen_project
+from models.layers import rotate
 
-THORAX, NECK, HEAD, LEFT_SHOULDER, RIGHT_SHOULDER = 8, 9, 10, 11, 14
-CHEN_DISTANCE = 10.0  # camera to root, where the head is 1 from the root on average
-CHEN_NEAREST = 1.0  # no joint is nearer to the camera
-CHEN_AZIMUTH, CHEN_ELEVATION = math.pi, math.pi / 9  # largest angles
+THORAX, NECK, LEFT_SHOULDER, RIGHT_SHOULDER = 8, 9, 11, 14
 CHEN_WEIGHT_2D, CHEN_WEIGHT_3D = 10.0, 0.001
-
-
-# ------------------------------------------------------------ normalisation
-
-
-class Normalised(NamedTuple):
-    """pose: (..., 17, 3), hip at the origin, in units of `scale`: (...), the unit of the input."""
-
-    pose: Tensor
-    scale: Tensor
-
-
-def normalise_2d(keypoints: Tensor) -> Tensor:
-    """(..., 17, 2), pixels, say -> hip at the origin, the other joints 1 from it on average (Kudo)."""
-    keypoints = centre(keypoints)
-    return keypoints / _mean_radius(keypoints)[..., None, None]
-
-
-def normalise_3d(poses: Tensor) -> Normalised:
-    """(..., 17, 3), millimetres, say -> the same, by the distances in x and y alone: an orthographic camera's (Kudo).
-
-    x and y are then those of `normalise_2d`.
-    """
-    poses = centre(poses)
-    scale = _mean_radius(poses[..., :2])
-    return Normalised(poses / scale[..., None, None], scale)
-
-
-def _mean_radius(centred: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(centred[..., 1:, :], dim=-1).mean(dim=-1)
-
-
-def head_factor(keypoints: Tensor, distance: float = CHEN_DISTANCE) -> Tensor:
-    """What a set of 2D poses (N, 17, 2), hip at the origin, is multiplied by -> scalar.
-
-    After it the head is 1 / distance from the hip on average over the set (Chen). Where people differ in size on the
-    image, bring each to one size first (`normalise_2d`): a single pose's head may lie on its hip.
-    """
-    return 1 / (distance * torch.linalg.vector_norm(keypoints[:, HEAD], dim=-1).mean())
 
 
 # ------------------------------------------------------------ adversarial
@@ -97,65 +54,7 @@ def accuracy_fake(logits: Tensor) -> Tensor:
     return (logits.detach() < 0).float().mean()
 
 
-# ------------------------------------------------------------ the accuracy cap
-
-
-def generator_may_step(accuracy: Tensor, cap: float = 0.9) -> Tensor:
-    """Whether the discriminator is good enough to learn from: accuracy >= 1 - cap, scalar bool."""
-    return accuracy >= 1 - cap
-
-
-def discriminator_may_step(accuracy: Tensor, cap: float = 0.9) -> Tensor:
-    """Whether the discriminator is not too good already: accuracy <= cap (the reproduction: < cap), scalar bool."""
-    return accuracy <= cap
-
-
-@torch.no_grad()
-def masked_step(optimizer: torch.optim.Optimizer, allowed: Tensor) -> None:
-    """`optimizer.step()` where `allowed`, a scalar bool on the device, and no step at all where not, without a look.
-
-    A step left out leaves parameters and state as they were, to the bit, whatever the gradients (NaN too); an optimiser
-    that has not stepped before gets the state that it would begin with. For Adam and kin, whose state begins with zeros
-    (not SGD with momentum, whose first step differs). Cheapest for an optimiser with `fused=True`.
-    """
-    if all(group.get("fused") for group in optimizer.param_groups):
-        # fused optimisers take the flag by which torch.amp.GradScaler leaves out a step, and read it in their kernel
-        optimizer.found_inf = (~allowed).float()
-        try:
-            optimizer.step()
-        finally:
-            del optimizer.found_inf
-        return
-    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    weights = [p.clone() for p in parameters]
-    slots = [{name: slot.clone() for name, slot in optimizer.state.get(p, {}).items()} for p in parameters]
-    optimizer.step()
-    for p, weight, before in zip(parameters, weights, slots, strict=True):
-        p.copy_(torch.where(allowed, p, weight))
-        for name, slot in optimizer.state[p].items():
-            was = before[name] if before else torch.zeros_like(slot)
-            slot.copy_(torch.where(allowed.to(slot.device), slot, was))
-
-
 # ------------------------------------------------------------ Kudo
-
-
-def turn_about_y(poses: Tensor, theta: Tensor) -> Tensor:
-    """poses: (B, J, 3), theta: (B,) radians -> (B, J, 3): (x cos + z sin, y, z cos - x sin); what the two
-    formulas below are held to.
-    """
-    x, y, z = poses.unbind(-1)
-    cos, sin = theta.cos().unsqueeze(-1), theta.sin().unsqueeze(-1)
-    return torch.stack((x * cos + z * sin, y, z * cos - x * sin), dim=-1)
-
-
-def kudo_projection(keypoints: Tensor, depth: Tensor, theta: Tensor) -> Tensor:
-    """What an orthographic camera sees after a turn about y: (x cos + z sin, y).
-
-    keypoints: (B, J, 2), depth: (B, J) in their unit, theta: (B,) radians, U(0, 2 pi) as published -> (B, J, 2).
-    """
-    x, y = keypoints.unbind(-1)
-    return torch.stack((x * theta.cos().unsqueeze(-1) + depth * theta.sin().unsqueeze(-1), y), dim=-1)
 
 
 def facing_sine(keypoints: Tensor, depth: Tensor) -> Tensor:
@@ -192,19 +91,6 @@ def kudo_error(keypoints: Tensor, depth: Tensor, target: Normalised) -> Tensor:
     return torch.linalg.vector_norm(predicted - target.pose, dim=-1).mean(dim=-1) * target.scale
 
 
-def kudo_error_facing(keypoints: Tensor, depth: Tensor, target: Normalised) -> Tensor:
-    """`kudo_error` of the pose, mirrored in depth where `facing_sine` is negative -> (B,): an older published form,
-    kept for comparison.
-    """
-    facing = torch.where(facing_sine(keypoints, depth) < 0, -1, 1).unsqueeze(-1)
-    return kudo_error(keypoints, facing * depth, target)
-
-
-def kudo_error_best(keypoints: Tensor, depth: Tensor, target: Normalised) -> Tensor:
-    """`kudo_error` of the better of the pose and its mirror image in depth -> (B,); kept for comparison."""
-    return torch.minimum(kudo_error(keypoints, depth, target), kudo_error(keypoints, -depth, target))
-
-
 # ------------------------------------------------------------ Chen
 
 
@@ -222,52 +108,6 @@ class ChenCycle(NamedTuple):
     relifted: Tensor
     back: Tensor
     reprojected: Tensor
-
-
-@torch.no_grad()
-def start_flat(layer: torch.nn.Linear) -> None:
-    """Shrinks the layer that gives depths, so that training begins with almost flat poses: from depths as wild as those
-    of torch's initial weights, the discriminator is sure before the lifter learns.
-    """
-    layer.weight.mul_(0.1)
-    layer.bias.zero_()
-
-
-def chen_lift(keypoints: Tensor, depth: Tensor, distance: float = CHEN_DISTANCE) -> Tensor:
-    """Keypoints (..., J, 2), joint 0 at the origin, scaled by `head_factor` -> pose (..., J, 3), root-relative.
-
-    depth: (..., J), away from the camera; its difference to joint 0's counts, and no joint comes nearer to the camera
-    than 1: Z = max(1, distance + d), X = x Z, Y = y Z.
-    """
-    away = (depth - depth[..., :1] + distance).clamp_min(CHEN_NEAREST).unsqueeze(-1)
-    return torch.cat((keypoints * away, away - distance), dim=-1)
-
-
-def chen_project(poses: Tensor, distance: float = CHEN_DISTANCE) -> Tensor:
-    """Root-relative (..., J, 3) -> (..., J, 2): (X, Y) / max(1, Z), the root at `distance`. Undoes `chen_lift`."""
-    return perspective(poses, distance, CHEN_NEAREST)
-
-
-def chen_rotations(
-    count: int,
-    azimuth: float = CHEN_AZIMUTH,
-    elevation: float = CHEN_ELEVATION,
-    generator: torch.Generator | None = None,
-    device: torch.device | str | None = None,
-) -> Tensor:
-    """Random turns (count, 3, 3) for `points @ R`: by U(-azimuth, azimuth) about y, then, seen from the camera, by
-    U(-elevation, elevation) about x; radians.
-    """
-    draws = 2 * torch.rand(2, count, generator=generator, device=device) - 1
-    return turn_matrices(azimuth * draws[0], elevation * draws[1])
-
-
-def turn_matrices(azimuth: Tensor, elevation: Tensor) -> Tensor:
-    """(B,), (B,), radians -> (B, 3, 3) for `points @ R`: `turn_about_y`, then (x, y cos + z sin, z cos - y sin)."""
-    cos, sin, up, down = azimuth.cos(), azimuth.sin(), elevation.cos(), elevation.sin()
-    zero = torch.zeros_like(cos)
-    rows = (cos, -sin * down, -sin * up, zero, up, -down, sin, cos * down, cos * up)
-    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
 
 
 def chen_cycle(
@@ -299,11 +139,6 @@ def consistency_3d(cycle: ChenCycle) -> Tensor:
 
 def _squared_distance(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).square().flatten(1).sum(dim=1).mean()
-
-
-def for_frames(rotations: Tensor, frames: int = 2) -> Tensor:
-    """(B, 3, 3) -> (B frames, 3, 3), each for all frames of its sequence: for (B, frames, J, 2), flattened."""
-    return rotations.unsqueeze(1).expand(-1, frames, -1, -1).flatten(0, 1)
 
 
 def frame_difference(keypoints: Tensor) -> Tensor:

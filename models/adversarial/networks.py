@@ -4,14 +4,14 @@ Martinez: residual stages of two layers, as in "A Simple yet Effective Baseline 
 2017), which Chen et al., "Unsupervised 3D Pose Estimation with Geometric Self-Supervision" (CVPR 2019), and its
 reproduction use. KudoMLP: Kudo et al., "Unsupervised Adversarial Learning of 3D Human Pose from 2D Joint Locations"
 (2018). Discriminators return logits, above 0 for real (the reproduction's and its port's end in a sigmoid, before which
-the softplus losses of `gan_losses` belong). Parameters have the names and shapes of the published files.
+the softplus losses of `models.adversarial.losses` belong). Parameters have the names and shapes of the published files.
 """
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.fast.norm_relu_dropout import norm_relu_dropout
-from models.functional import full_precision, no_autocast
+from models.layers import full_precision, no_autocast, norm_relu_dropout
 from models.mlp import Stage
 
 
@@ -113,3 +113,12 @@ def kudo_discriminator(joints: int = 17, axes: int = 2, **sizes) -> KudoMLP:
 def _head(linear: nn.Linear, features: Tensor) -> Tensor:
     with no_autocast(features):
         return linear(full_precision(features))
+
+
+@torch.no_grad()
+def start_flat(layer: torch.nn.Linear) -> None:
+    """Shrinks the layer that gives depths, so that training begins with almost flat poses: from depths as wild as those
+    of torch's initial weights, the discriminator is sure before the lifter learns.
+    """
+    layer.weight.mul_(0.1)
+    layer.bias.zero_()

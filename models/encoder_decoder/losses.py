@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.functional import full_precision, no_autocast
+from models.layers import full_precision, no_autocast
 from models.resnet import ResNet
 
 # ------------------------------------------------------------ images
@@ -102,7 +102,7 @@ class FeatureNet(ResNet):
 
     Args:
         pool: the 3 x 3 pooling between the first map and layer1 (published: on).
-        batch_statistics: Q: the published network is never put in evaluation mode, so it normalises by each batch, the
+        batch_statistics: as published; the network is never put in evaluation mode, so it normalises by each batch, the
             synthesised and the true one apart, and its running statistics (which nothing reads) drift. It changes the
             loss, so it is the default; False uses ImageNet's statistics. `train()` and `eval()` do not change it.
     """
@@ -141,19 +141,6 @@ def pose_loss(pred: Tensor, target: Tensor, mean: Tensor, std: Tensor) -> Tensor
     return squared_pose_errors(pred, target, mean, std).mean()
 
 
-def subject_pose_loss(
-    pred: Tensor, target: Tensor, mean: Tensor, std: Tensor, subject: Tensor, labelled: Tensor
-) -> Tensor:
-    """`pose_loss` over the poses of the `labelled` subjects, scalar, 0 if the batch has none. The published form, kept
-    for comparison.
-
-    subject: (B,), labelled: (n,), both on the device.
-    """
-    errors = squared_pose_errors(pred, target, mean, std)
-    counts = torch.isin(subject, labelled)
-    return torch.where(counts, errors, 0.0).sum() / counts.sum().clamp(min=1)
-
-
 def restore_pose(pred: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """A normalised pose in the labels' unit. (B, 3 J) each -> (B, J, 3)."""
     with no_autocast(pred):
@@ -164,17 +151,6 @@ def least_squares_scale(pred: Tensor, target: Tensor) -> Tensor:
     """The scale about the origin that brings each pose nearest to its target. (B, J, 3) each -> (B,); 0 for a point."""
     product, square = (pred * target).sum((-2, -1)), pred.square().sum((-2, -1))
     return product / torch.where(square == 0, 1.0, square)
-
-
-def scaled_mpjpe(pred: Tensor, target: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Test error of the pose head: MPJPE after the best scale, times J / (J - 1). (B, 3 J) each -> (B,), labels' unit.
-
-    The factor takes the root, which is right by definition, out of the mean. The poses of a published score are
-    averaged plainly. The published form, kept for comparison: scripts score with N-MPJPE.
-    """
-    pose, wanted = restore_pose(pred, mean, std), target.unflatten(-1, (-1, 3))
-    pose = pose * least_squares_scale(pose, wanted)[:, None, None]
-    return without_root(torch.linalg.vector_norm(pose - wanted, dim=-1).mean(-1), pose.shape[-2])
 
 
 def without_root(error: Tensor, joints: int) -> Tensor:

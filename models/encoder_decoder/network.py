@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from common.errors import InputError
 from models.encoder_decoder.resnet_encoder import ResNetEncoder
 from models.encoder_decoder.unet import Up, double_conv, encode
-from models.functional import full_precision, no_autocast, rotate
+from models.layers import full_precision, no_autocast, rotate
 
 FILTERS = (64, 128, 256, 512, 512, 512)
 ENCODERS = ("resnet", "unet")
@@ -42,7 +42,7 @@ class Partners(NamedTuple):
 class Blend(NamedTuple):
     """How far geometry and appearance are taken from the row itself, 0, to the partner's, 1.
 
-    last: Q: the published blend takes the turned geometry of the batch's last row for every row (for batches of one,
+    last: as published; the blend takes the turned geometry of the batch's last row for every row (for batches of one,
     as in its viewer, the row's own); False takes each row's own.
     """
 
@@ -55,14 +55,12 @@ class EncoderDecoder(nn.Module):
     """Defaults are the published sizes.
 
     Args:
-        resolution: S, pixels; UNet: a multiple of 2^(layers - 1), ResNet: of 16, from 64 on.
-        encoder: "resnet" or "unet".
-        feature_scale: divides the numbers of channels, 64 to 512.
-        layers: resolutions of the UNet and of the decoder; the deepest map has side S / 2^(layers - 1).
-        latent_fg: numbers of the appearance; fewer than the channels of the deepest map.
-        latent_3d: numbers of the geometry, three a point.
-        dropout: rate at the UNet's latents and at the decoder's entry.
-        upsampling: "upper": bilinear and convolution (Q: the name promises a transposed convolution at the end, which
+        resolution: S, pixels; UNet: a multiple of 2^(layers - 1), ResNet: of 16, from 64 on. encoder: "resnet" or
+        "unet". feature_scale: divides the numbers of channels, 64 to 512. layers: resolutions of the UNet and of the
+        decoder; the deepest map has side S / 2^(layers - 1). latent_fg: numbers of the appearance; fewer than the
+        channels of the deepest map. latent_3d: numbers of the geometry, three a point. dropout: rate at the UNet's
+        latents and at the decoder's entry. upsampling: "upper": bilinear and convolution (as published: the name
+        promises a transposed convolution at the end, which
             the published code does not make); "half": transposed convolutions but for the last.
         skip_background: give the decoder features of the background; without, it paints its own.
         implicit_rotation: a layer that sees the rotation's nine numbers instead of turning the points (published as a
@@ -156,7 +154,7 @@ class EncoderDecoder(nn.Module):
             images, backgrounds: (B, 3, S, S); backgrounds[i] is what is behind image i.
             rotation: (B, 3, 3), rotation i takes camera i's frame to that of camera partners.geometry[i]
                 (`view_rotation`, `user_rotation`).
-            partners: `rolled_partners`, `shuffled_partners` or `own_partners`.
+            partners: `shuffled_partners` or `own_partners`.
         """
         return self.synthesise(self.encode(images), backgrounds, rotation, partners, blend)
 

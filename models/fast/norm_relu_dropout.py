@@ -1,60 +1,35 @@
-"""Batch norm, ReLU and dropout in one go: what stands between the matrix products of the lifters.
+"""Batch norm, ReLU and dropout in one go, with one way back: what stands between the matrix products of the lifters.
 
-`y = norm_relu_dropout(x, norm, p, training)` replaces `F.dropout(F.relu(norm(x)), p, training)` for x of shape (N, C),
-channels last, with `norm` an `nn.BatchNorm1d`. Bring other layouts to rows first: a feature map (B, T, C) is
-`x.flatten(0, 1)`, or `x.view(-1, C)`. On the CPU a training step goes over memory as little as it can; on CUDA, in
-evaluation, and with any other norm (`common.run.batch_norm.SyncBatchNorm`) it is torch's own operations. Both draw from
-torch's default generator, but not the same numbers. Of bfloat16, as it comes under autocast, norm and sums are float32.
-
-How the fast form works. Rows are taken in blocks that stay in the cache for a chain of operations. Dropout's random
-numbers are as few bits as the rate needs (two for a rate of 1/4). Neither the norm's result nor the mask is kept for
-the way back: where y > 0, and there only, both ReLU and dropout let the gradient through.
+A training step on a CPU goes over memory as little as it can. Rows are taken in blocks that stay in the cache for a
+chain of operations. Dropout's random numbers, from torch's default generator, are as few bits as the rate needs (two
+for a rate of 1/4). Neither the norm's result nor the mask is kept for the way back: where y > 0, and there only, both
+ReLU and dropout let the gradient through. Of bfloat16, as it comes under autocast, norm and sums are float32.
 """
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 BLOCK = 1 << 18  # numbers handled at once: few enough for the caches, enough to be worth starting an operation
 
 
-def norm_relu_dropout(x: Tensor, norm: nn.Module, p: float, training: bool) -> Tensor:
-    """x: (N, C) -> (N, C) = dropout(relu(norm(x)), p).
+def norm_relu_dropout(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    momentum: float,
+    eps: float,
+    p: float,
+) -> Tensor:
+    """x: (N, C) -> (N, C) = dropout(relu(batch_norm(x)), p), in training; the rest as in `torch.nn.functional`.
 
-    norm: batch norm over C channels; its running statistics move in training as they always do; p: share of zeros that
-    dropout makes in training, the rest being scaled by 1 / (1 - p); training: whether dropout and norm are training.
-    Do not change x in place afterwards.
+    running_mean, running_var: (C,), moved in place. Do not change x in place afterwards.
     """
-    if _is_fast(x, norm) and training and norm.training and len(x) > 1 and p < 1:
-        norm.num_batches_tracked.add_(1)
-        return _NormReluDropout.apply(
-            x, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.momentum, norm.eps, p
-        )
-    scoring = not (training or norm.training or torch.is_grad_enabled())
-    if _is_fast(x, norm) and scoring and x.dtype == norm.weight.dtype:
-        scale = norm.weight * (norm.running_var + norm.eps).rsqrt_()
-        return torch.addcmul(torch.addcmul(norm.bias, norm.running_mean, scale, value=-1), x, scale).clamp_min_(0)
-    return F.dropout(F.relu(norm(x), inplace=True), p, training)
-
-
-def _is_fast(x: Tensor, norm: nn.Module) -> bool:
-    """Whether the fast form knows this norm and this input, and gains by it."""
-    return (
-        type(norm) is nn.BatchNorm1d
-        and norm.affine
-        and norm.track_running_stats
-        and norm.momentum is not None
-        and x.device.type == "cpu"
-        and x.dtype in (norm.weight.dtype, torch.bfloat16)
-        and x.dim() == 2
-        and x.is_contiguous()
-        and not torch.compiler.is_compiling()
-    )
+    return _NormReluDropout.apply(x, weight, bias, running_mean, running_var, momentum, eps, p)
 
 
 class _NormReluDropout(torch.autograd.Function):
-    """The fast form."""
-
     @staticmethod
     def forward(ctx, x, weight, bias, running_mean, running_var, momentum, eps, p):
         """All as in `norm_relu_dropout`; running_mean and running_var move."""

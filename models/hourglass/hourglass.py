@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.errors import InputError
-from models.functional import full_precision, no_autocast
+from models.layers import full_precision, no_autocast
 
 DEPTH = 4  # halvings in an hourglass, and in the depth tail
 

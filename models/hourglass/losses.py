@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.functional import full_precision, no_autocast
+from models.layers import full_precision, no_autocast
 
 # Bones by group, as pairs of joints: legs, arms, hips, shoulders. Within a group the lengths, times the bones' weights,
 # are the same for everybody: the mean ratios of thigh to shin and of upper arm to forearm are divided out.
@@ -72,7 +72,7 @@ def bone_ratio_loss(depth: Tensor, xy: Tensor, visible: Tensor, weakly: Tensor) 
         visible: (B, 16), above 0.5 where the joint is annotated and on the map; a bone needs both ends.
         weakly: (B,), whether the sample has no 3D truth; others do not enter.
     """
-    variance = _group_variance(depth, xy, visible)
+    variance = group_variance(depth, xy, visible)
     return torch.where(weakly.bool(), variance, 0).sum() / len(depth)
 
 
@@ -112,23 +112,7 @@ def losses(
     return Losses(heatmap + weight_3d * depth_part + weight_var * bones, heatmap, depth_part, bones)
 
 
-def fusion_loss_2017(depth: Tensor, target: Tensor, weight_3d: float = 0.1, weight_var: float = 0.01) -> Tensor:
-    """The criterion of the paper's own code (branch `hg3d`): samples whose xy are all 0 have 3D truth. Kept for
-    comparison.
-
-    depth: (B, 16), the published output, -1 to 1 over the crop: twice `StackedHourglass`'s; target: (B, 16, 3): zeros
-    and the depth where there is 3D truth, else x, y in pixels of the heat map (64) and visibility. Of the first the
-    mean squared error over the joints, of the others the bones' variance (without the 1/2); summed, over B -> scalar.
-    The published gradient normalises x and y twice; this is that of the value.
-    """
-    xy, last = target[..., :2], target[..., 2]
-    supervised = xy.sum((1, 2)).abs() < 1e-6
-    squared = (full_precision(depth) - last).square().mean(1)
-    variance = 2 * _group_variance(depth, 2 * xy / 64 - 1, last)
-    return torch.where(supervised, weight_3d * squared, weight_var * variance).sum() / len(depth)
-
-
-def _group_variance(depth: Tensor, xy: Tensor, visible: Tensor) -> Tensor:
+def group_variance(depth: Tensor, xy: Tensor, visible: Tensor) -> Tensor:
     """(B,): sum over groups of (l - E)^2 / (2 n), where n bones with mean length E count.
 
     As published a bone of length 0 counts in n and E but not in the sum; its length has no gradient.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.functional import full_precision, no_autocast
+from models.layers import full_precision, no_autocast
 from models.resnet import ResNet
 
 CHANNELS = 256  # of the transposed convolutions

@@ -16,7 +16,7 @@ from common.bones import bone_lengths, bone_vectors, pose_from_bones
 from common.errors import InputError
 from common.rotation import so3_exp_exact
 from common.skeleton import H36M_16
-from models.functional import centre, full_precision, kaiming_linears, no_autocast
+from models.layers import centre, full_precision, kaiming_linears, no_autocast
 
 NOISE = 48  # channels of the noise that each trunk gets
 WIDTH = 256

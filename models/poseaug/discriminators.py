@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.bones import bone_vectors, unit_bones
-from models.functional import full_precision, kaiming_linears, no_autocast
+from models.layers import full_precision, kaiming_linears, no_autocast
 
 # Bones of each part, in the order of the scores. "left" and "right" leg are the published names: bones 0 to 2 are the
 # right leg's.

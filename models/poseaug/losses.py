@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from common.camera import project
-from models.functional import centre, no_autocast
+from models.layers import centre, no_autocast
 from models.poseaug.augmentor import AugmentedPoses, Augmentor
 
 # What the lifter's error at each joint weighs, and the groups it is averaged in: shoulders and hips; knees, elbows and

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from common.images.decode import ROOT, decode
 from common.metrics import mpjpe
+from models.hourglass.losses import group_variance
+from models.layers import full_precision
 
 BONE_LENGTH_SUM = 4296.99233013  # millimetres
 EDGES = (
@@ -64,3 +66,19 @@ def image_pixels(pixels: Tensor, centre: Tensor, scale: Tensor, size: int = 64) 
     matrix[:, :2, 2] = size * (0.5 - centre / scale.unsqueeze(-1))
     points = torch.nn.functional.pad(pixels.double(), (0, 1), value=1.0)
     return (points @ torch.linalg.inv(matrix).mT)[..., :2].trunc()
+
+
+def fusion_loss_2017(depth: Tensor, target: Tensor, weight_3d: float = 0.1, weight_var: float = 0.01) -> Tensor:
+    """The criterion of the paper's own code (branch `hg3d`): samples whose xy are all 0 have 3D truth. Kept for
+    comparison.
+
+    depth: (B, 16), the published output, -1 to 1 over the crop: twice `StackedHourglass`'s; target: (B, 16, 3): zeros
+    and the depth where there is 3D truth, else x, y in pixels of the heat map (64) and visibility. Of the first the
+    mean squared error over the joints, of the others the bones' variance (without the 1/2); summed, over B -> scalar.
+    The published gradient normalises x and y twice; this is that of the value.
+    """
+    xy, last = target[..., :2], target[..., 2]
+    supervised = xy.sum((1, 2)).abs() < 1e-6
+    squared = (full_precision(depth) - last).square().mean(1)
+    variance = 2 * group_variance(depth, 2 * xy / 64 - 1, last)
+    return torch.where(supervised, weight_3d * squared, weight_var * variance).sum() / len(depth)

@@ -205,6 +205,6 @@ def check_branch_ops(golden: Golden) -> None:
     found = heatmap_2017.image_pixels(refined, golden["final_center"], golden["final_scale"])
     golden.check("final_preds", found, EXACT)
     depth = _input(golden, "fc_in", (4, 16), 0.3).requires_grad_(True)
-    loss = losses.fusion_loss_2017(depth, golden["fc_target"])
+    loss = heatmap_2017.fusion_loss_2017(depth, golden["fc_target"])
     golden.check("fc_value", loss.view(1), SMALL)
     golden.check("fc_grad_intended", torch.autograd.grad(loss, depth)[0], SMALL)

@@ -6,8 +6,8 @@ import models
 from common import metrics
 from common.skeleton import H36M_16, adjacency, mirror
 from methods.poseaug.evaluation import flip_average
-from models import stgcn
-from models.functional import centre
+from models import graph, stgcn
+from models.layers import centre
 from tests.golden.rule import EXACT, Golden, Tolerance, filled_state, load_filled
 
 INPUTS = ("input_2d", "target_3d")
@@ -58,8 +58,8 @@ def _boosted(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def _check_graphs(golden: Golden) -> None:
     """The matrices of ST-GCN's two graphs, of the 17 joints and of the 5 pooled nodes."""
-    golden.check("A", stgcn.partitions(stgcn.BODY))
-    golden.check("A_pool", stgcn.partitions(stgcn.LIMBS))
-    golden.check("normalised_adjacency", stgcn.normalised_adjacency(stgcn.BODY))
-    golden.check("dist_center", stgcn.distance_to_centre(stgcn.BODY), EXACT)
-    golden.check("dist_center_pool", stgcn.distance_to_centre(stgcn.LIMBS), EXACT)
+    golden.check("A", graph.partitions(stgcn.BODY))
+    golden.check("A_pool", graph.partitions(stgcn.LIMBS))
+    golden.check("normalised_adjacency", graph.normalised_adjacency(stgcn.BODY))
+    golden.check("dist_center", graph.distance_to_centre(stgcn.BODY), EXACT)
+    golden.check("dist_center_pool", graph.distance_to_centre(stgcn.LIMBS), EXACT)

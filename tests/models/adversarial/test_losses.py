@@ -9,8 +9,10 @@ import torch
 import models
 from common.camera import perspective
 from common.run.run import Run
+from models.adversarial import geometry, step
 from models.adversarial import losses as gan
 from models.adversarial import step as gan_step
+from tests.golden import adversarial_oracles
 
 
 def seeded(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -28,18 +30,18 @@ def people(count: int = 6, seed: int = 0) -> torch.Tensor:
 
 def test_normalisation_undoes_place_and_size():
     keypoints, poses = seeded(5, 17, 2), 300 * seeded(5, 17, 3, seed=1)
-    found = gan.normalise_2d(keypoints)
-    torch.testing.assert_close(found, gan.normalise_2d(70 * keypoints + 400), rtol=1e-3, atol=1e-4)
+    found = geometry.normalise_2d(keypoints)
+    torch.testing.assert_close(found, geometry.normalise_2d(70 * keypoints + 400), rtol=1e-3, atol=1e-4)
     assert not found[:, 0].any()
     torch.testing.assert_close(found[:, 1:].norm(dim=-1).mean(-1), torch.ones(5))
-    target = gan.normalise_3d(poses)
-    torch.testing.assert_close(target.pose[..., :2], gan.normalise_2d(poses[..., :2]))
+    target = geometry.normalise_3d(poses)
+    torch.testing.assert_close(target.pose[..., :2], geometry.normalise_2d(poses[..., :2]))
     torch.testing.assert_close(target.pose * target.scale[:, None, None], poses - poses[:, :1])
 
 
 def test_heads_are_a_tenth_from_their_roots_on_average():
-    keypoints = gan.normalise_2d(seeded(50, 17, 2))
-    scaled = keypoints * gan.head_factor(keypoints)
+    keypoints = geometry.normalise_2d(seeded(50, 17, 2))
+    scaled = keypoints * geometry.head_factor(keypoints)
     assert scaled[:, 10].norm(dim=-1).mean().item() == pytest.approx(0.1)
 
 
@@ -63,8 +65,8 @@ def test_softplus_losses_and_accuracies():
 )
 def test_who_may_step(accuracy, generator, discriminator):
     accuracy = torch.tensor(accuracy)
-    assert gan.generator_may_step(accuracy).item() is generator
-    assert gan.discriminator_may_step(accuracy).item() is discriminator
+    assert step.generator_may_step(accuracy).item() is generator
+    assert step.discriminator_may_step(accuracy).item() is discriminator
 
 
 OPTIMIZERS = {
@@ -100,7 +102,7 @@ def test_a_step_left_out_leaves_no_trace(name):
                 model.weight.grad[0, 0] = math.nan
             if masked:
                 before = snapshot(model, optimizer) if number else None
-                gan.masked_step(optimizer, torch.tensor(allowed))
+                step.masked_step(optimizer, torch.tensor(allowed))
                 after = snapshot(model, optimizer)
                 if before:
                     assert allowed is not all(torch.equal(after[key], before[key]) for key in before)
@@ -116,7 +118,7 @@ def test_an_unmasked_step_is_as_before_afterwards():
     model = torch.nn.Linear(3, 2)
     optimizer = OPTIMIZERS["fused adam"](model.parameters())
     set_gradients(model, 0)
-    gan.masked_step(optimizer, torch.tensor(False))
+    step.masked_step(optimizer, torch.tensor(False))
     before = model.weight.clone()
     optimizer.step()
     assert not torch.equal(model.weight, before)
@@ -131,14 +133,14 @@ def test_an_accelerated_step_is_masked_by_the_flag_on_the_device(device):
     optimizer = torch.optim.Adam(model.parameters(), fused=True)
     allowed = torch.tensor(True, device=device)
 
-    def step(rows: torch.Tensor) -> torch.Tensor:
+    def train_step(rows: torch.Tensor) -> torch.Tensor:
         loss = model(points[rows]).square().sum()
         optimizer.zero_grad()
         loss.backward()
-        gan.masked_step(optimizer, allowed)
+        step.masked_step(optimizer, allowed)
         return loss.detach()
 
-    fast, rows = run.accelerate(step, optimizer), torch.arange(4, device=device)
+    fast, rows = run.accelerate(train_step, optimizer), torch.arange(4, device=device)
     for i in range(10):
         before = snapshot(model, optimizer) if i else None
         allowed.fill_(i % 3 != 1)
@@ -153,11 +155,11 @@ def test_an_accelerated_step_is_masked_by_the_flag_on_the_device(device):
 
 def test_turning_about_y():
     poses, theta = people().float(), seeded(6, seed=3)
-    turned = gan.turn_about_y(poses, theta)
+    turned = adversarial_oracles.turn_about_y(poses, theta)
     torch.testing.assert_close(turned.norm(dim=-1), poses.norm(dim=-1))
-    torch.testing.assert_close(gan.turn_about_y(turned, -theta), poses)
-    torch.testing.assert_close(gan.kudo_projection(poses[..., :2], poses[..., 2], theta), turned[..., :2])
-    quarter = gan.turn_about_y(torch.tensor([[[1.0, 2.0, 3.0]]]), torch.tensor([math.pi / 2]))
+    torch.testing.assert_close(adversarial_oracles.turn_about_y(turned, -theta), poses)
+    torch.testing.assert_close(geometry.kudo_projection(poses[..., :2], poses[..., 2], theta), turned[..., :2])
+    quarter = adversarial_oracles.turn_about_y(torch.tensor([[[1.0, 2.0, 3.0]]]), torch.tensor([math.pi / 2]))
     torch.testing.assert_close(quarter, torch.tensor([[[3.0, 2.0, -1.0]]]))
 
 
@@ -176,7 +178,7 @@ def test_faces_look_forward():
     assert loss.item() == pytest.approx(1)
     keypoints, depth = seeded(4, 17, 2), seeded(4, 17, seed=1)
     theta = seeded(4, seed=2)
-    turned = gan.turn_about_y(torch.cat((keypoints, depth[..., None]), -1), theta)
+    turned = adversarial_oracles.turn_about_y(torch.cat((keypoints, depth[..., None]), -1), theta)
     torch.testing.assert_close(
         gan.facing_sine(turned[..., :2], turned[..., 2]), gan.facing_sine(keypoints, depth), rtol=1e-4, atol=1e-5
     )
@@ -202,14 +204,14 @@ def test_kudos_consistency_without_a_look_at_3d():
 
 def test_kudo_errors():
     poses = 200 * people().float()
-    target = gan.normalise_3d(poses)
+    target = geometry.normalise_3d(poses)
     keypoints, depth = target.pose[..., :2], target.pose[..., 2]
     torch.testing.assert_close(gan.kudo_error(keypoints, depth, target), torch.zeros(6))
     off = gan.kudo_error(keypoints, depth + 0.5, target)
     torch.testing.assert_close(off, 0.5 * target.scale)  # in the unit of the input
     mirrored = gan.kudo_error(keypoints, -depth, target)
-    assert (mirrored > 1).all() and (gan.kudo_error_best(keypoints, -depth, target) < 1e-3).all()
-    facing = gan.kudo_error_facing(keypoints, depth, target)
+    assert (mirrored > 1).all() and (adversarial_oracles.kudo_error_best(keypoints, -depth, target) < 1e-3).all()
+    facing = adversarial_oracles.kudo_error_facing(keypoints, depth, target)
     away = gan.facing_sine(keypoints, depth) < 0
     assert away.any() and not away.all()
     torch.testing.assert_close(facing, torch.where(away, mirrored, torch.zeros(6)))
@@ -232,7 +234,7 @@ class Oracle:
 
 
 def turns(count: int = 6, seed: int = 7) -> torch.Tensor:
-    return gan.chen_rotations(count, generator=torch.Generator().manual_seed(seed)).double()
+    return geometry.chen_rotations(count, generator=torch.Generator().manual_seed(seed)).double()
 
 
 def test_rotations_are_rotations_within_their_ranges():
@@ -249,15 +251,17 @@ def test_rotations_are_rotations_within_their_ranges():
 
 def test_azimuth_is_kudos_turn():
     poses, theta = people(), seeded(6).double()
-    found = poses @ gan.turn_matrices(theta, torch.zeros_like(theta))
-    torch.testing.assert_close(found, gan.turn_about_y(poses, theta))
+    found = poses @ geometry.turn_matrices(theta, torch.zeros_like(theta))
+    torch.testing.assert_close(found, adversarial_oracles.turn_about_y(poses, theta))
 
 
 def test_lifting_undoes_projection():
     poses = people()
-    torch.testing.assert_close(gan.chen_lift(gan.chen_project(poses), poses[..., 2]), poses)
-    torch.testing.assert_close(gan.chen_lift(gan.chen_project(poses), poses[..., 2] + 3), poses)  # only differences
-    torch.testing.assert_close(gan.chen_project(poses), poses[..., :2] / (10 + poses[..., 2:]))
+    torch.testing.assert_close(geometry.chen_lift(geometry.chen_project(poses), poses[..., 2]), poses)
+    torch.testing.assert_close(
+        geometry.chen_lift(geometry.chen_project(poses), poses[..., 2] + 3), poses
+    )  # only differences
+    torch.testing.assert_close(geometry.chen_project(poses), poses[..., :2] / (10 + poses[..., 2:]))
 
 
 def test_an_oracle_closes_the_cycle():
@@ -301,19 +305,19 @@ def test_extreme_depths_have_finite_gradients(size):
     loss = gan.consistency_2d(keypoints, cycle) + gan.consistency_3d(cycle) + cycle.projected.square().sum()
     loss.backward()
     assert torch.isfinite(loss) and torch.isfinite(depths.grad).all() and torch.isfinite(keypoints.grad).all()
-    assert (gan.chen_lift(keypoints, depths[0])[..., 2] >= 1 - 10).all()
+    assert (geometry.chen_lift(keypoints, depths[0])[..., 2] >= 1 - 10).all()
 
 
 def test_frames_of_a_sequence_turn_together():
     frames, rotations = people(8).view(4, 2, 17, 3), turns(4)
-    lots = gan.for_frames(rotations)
+    lots = geometry.for_frames(rotations)
     torch.testing.assert_close(lots[5], rotations[2])
-    projected = gan.chen_project(frames.flatten(0, 1) @ lots)
+    projected = geometry.chen_project(frames.flatten(0, 1) @ lots)
     found = gan.frame_difference(projected)
-    first, second = (gan.chen_project(frames[:, i] @ rotations) for i in (0, 1))
+    first, second = (geometry.chen_project(frames[:, i] @ rotations) for i in (0, 1))
     torch.testing.assert_close(found, second - first)
     still = frames[:, :1].expand(-1, 2, -1, -1).flatten(0, 1)
-    assert not gan.frame_difference(gan.chen_project(still @ lots)).any()
+    assert not gan.frame_difference(geometry.chen_project(still @ lots)).any()
 
 
 def test_both_players_learn_in_two_steps_and_the_cap_holds_one():
@@ -329,11 +333,11 @@ def test_both_players_learn_in_two_steps_and_the_cap_holds_one():
         accuracy = gan.accuracy(real, fake)
         players[1].zero_grad()
         gan.discriminator_loss(real, fake).backward()
-        gan.masked_step(players[1], gan.discriminator_may_step(accuracy, cap))
+        step.masked_step(players[1], step.discriminator_may_step(accuracy, cap))
         players[0].zero_grad()
         loss = gan.generator_loss(judge(cycle.projected)) + 10 * gan.consistency_2d(keypoints, cycle)
         (loss + 0.001 * gan.consistency_3d(cycle)).backward()
-        gan.masked_step(players[0], gan.generator_may_step(accuracy, 1.0))
+        step.masked_step(players[0], step.generator_may_step(accuracy, 1.0))
         moved = [
             any(not torch.equal(a, b) for a, b in zip(old, model.parameters(), strict=True))
             for old, model in zip(before, (lifter, judge), strict=True)

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 import models
 from models.adversarial.networks import KudoMLP
-from models.functional import no_autocast
+from models.layers import no_autocast
 
 
 def seeded(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -9,13 +9,13 @@ from models.encoder_decoder.views import (
     freeze,
     frozen_parts,
     own_partners,
-    rolled_partners,
     shuffled_partners,
     training_mode,
     user_rotation,
     view_rotation,
-)  # fmt: skip
-from models.functional import rotate
+)
+from models.layers import rotate
+from tests.golden.encoder_decoder_oracles import rolled_partners  # fmt: skip
 
 SMALL = {"resolution": 32, "encoder": "unet", "feature_scale": 16, "latent_fg": 8, "latent_3d": 12, "pose_width": 16}
 

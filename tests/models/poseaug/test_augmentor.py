@@ -6,7 +6,7 @@ import torch
 from common.bones import bone_lengths, bone_vectors, unit_bones
 from common.errors import InputError
 from common.rotation import so3_exp_exact
-from models.functional import centre
+from models.layers import centre
 from models.poseaug.augmentor import Augmentor, draw_noise, move, spread_ratios, turn_bones
 
 FIXED = [6, 7]  # hip-spine, spine-thorax

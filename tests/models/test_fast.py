@@ -1,4 +1,6 @@
-"""Fused batch norm, ReLU and dropout against the plain operations."""
+"""models.fast: each hand-written form against its plain one, values and gradients, and the door that shuts them off."""
+
+import importlib
 
 import pytest
 import torch
@@ -7,8 +9,13 @@ from torch.nn import functional as F
 
 import models
 from common.run.batch_norm import SyncBatchNorm
-from models.fast import norm_relu_dropout as fused
-from models.fast.norm_relu_dropout import norm_relu_dropout
+from common.skeleton import H36M_17, adjacency
+from models import fast
+from models.graph import GraphLayer, SemanticGraphConv
+from models.layers import norm_relu_dropout
+from models.student import NODE_ORDER
+
+fused = importlib.import_module("models.fast.norm_relu_dropout")  # the package has the function by that name
 
 
 @pytest.fixture
@@ -192,3 +199,91 @@ def test_numbers_gone_bad_stay_bad():
     x[3, 4] = torch.nan
     y = norm_relu_dropout(x, nn.BatchNorm1d(10), 0.0, training=True)
     assert y[:, 4].isnan().all() and not y[:, 3].isnan().any()
+
+
+# ------------------------------------------------------------ the door, and whole networks
+
+
+def with_gradients(model: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
+    """The output for x and the gradients of x and of every parameter, of a sum in which every number counts."""
+    model.zero_grad()
+    x = x.clone().requires_grad_()
+    y = model(x)
+    y = y.pose if hasattr(y, "pose") else y
+    (y * torch.arange(y.numel()).view_as(y).sin()).sum().backward()
+    return [y.detach(), x.grad, *(p.grad.clone() for p in model.parameters() if p.grad is not None)]
+
+
+def both(monkeypatch, model: nn.Module, x: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """`with_gradients` by the fast forms and by the plain ones, from the same state."""
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    found = with_gradients(model, x)
+    moved = {name: value.clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(state)
+    monkeypatch.setattr(fast, "enabled", False)
+    expected = with_gradients(model, x)
+    for name, value in model.state_dict().items():  # running statistics
+        torch.testing.assert_close(moved[name], value, msg=name)
+    return found, expected
+
+
+def lively(model: nn.Module) -> nn.Module:
+    """Seeded weights in float64 at which no branch is silent, in training mode."""
+    for index, value in enumerate(model.double().state_dict().values()):
+        if value.is_floating_point():
+            noise = torch.randn(value.shape, generator=torch.Generator().manual_seed(index), dtype=value.dtype)
+            value.add_(0.3 * noise.abs() if value.dim() < 2 else 0.3 * noise / value.shape[-1] ** 0.5)
+    return model.train()
+
+
+def assert_pairs(found, expected) -> None:
+    assert len(found) == len(expected) > 2
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-10 * max(1, theirs.abs().max().item()))
+
+
+@pytest.mark.parametrize("outside", [1, 6])
+def test_convolution(monkeypatch, outside):
+    layer = lively(SemanticGraphConv(6, outside, adjacency(H36M_17), NODE_ORDER))
+    x = torch.randn(17, 3, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert_pairs(*both(monkeypatch, layer, x))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_convolution_with_non_local_block(monkeypatch, tied):
+    """Also where the two nodes of a pair are equal: the gradient of their maximum goes to the first in both forms."""
+    layer = lively(GraphLayer(SemanticGraphConv(8, 8, adjacency(H36M_17), NODE_ORDER), non_local=True))
+    x = torch.randn(17, 3, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    if tied:
+        x[1], x[3] = x[0], x[2]
+    assert_pairs(*both(monkeypatch, layer, x))
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("mlp", {"width": 16, "stages": 1, "dropout": 0.0}),
+        ("videopose", {"channels": 16, "stages": 1, "dropout": 0.0}),
+        ("gcn", {"hidden": 8, "stages": 1, "dropout": 0.0}),
+        ("stgcn", {"dropout": 0.0}),
+        ("student", {"hidden": 8, "blocks": 1}),
+    ],
+)
+def test_networks(monkeypatch, name, sizes):
+    model = lively(models.create(name, **sizes))
+    joints = 17 if name == "student" else 16
+    x = 0.3 * torch.randn(7, joints, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert_pairs(*both(monkeypatch, model, x))
+
+
+def test_the_door_shuts_all_of_them(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("a fast form was used")
+
+    for name in ("convolve", "convolve_and_attend", "norm_relu_dropout"):
+        monkeypatch.setattr(fast, name, refuse)
+    student, x = models.create("student", hidden=8, blocks=1), torch.randn(3, 17, 2)
+    with pytest.raises(AssertionError, match="fast form"):
+        student(x)
+    monkeypatch.setattr(fast, "enabled", False)
+    assert student(x).pose.shape == (3, 17, 3)

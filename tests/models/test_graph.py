@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from common.skeleton import H36M_16, H36M_17, adjacency
-from models.graph_conv import SemanticGraphConv, mix_nodes
-from models.non_local import NonLocal, max_pool_nodes
+from models.graph import NonLocal, SemanticGraphConv, max_pool_nodes, mix_nodes
 from models.student import NODE_ORDER
 
 
