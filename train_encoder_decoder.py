@@ -57,11 +57,10 @@ def main() -> None:
     progress = checkpoint.resume(state, steps, total)
     log = RunLog(args.checkpoint, args, resume=bool(args.resume))
     scored = f"{len(test.groups):,} to score on" if test else "none to score on"
-    say(
-        run,
+    run.say(
         f"train on {len(train.groups.rows[:: args.every_nth_frame]):,} frames of {folder}, {scored}; "
         f"{args.encoder_type}, {args.input_dimension} pixels; {total:,} steps; perceptual loss "
-        f"{'on' if features else 'off'}; device {run.device}",
+        f"{'on' if features else 'off'}; device {run.device}"
     )
     feed, labels = Feed(args.batch_size // run.world_size, train, run.device), train.labels
     weights = losses.ImageWeights(args.loss_weight_rgb, args.loss_weight_gradient, args.loss_weight_imagenet)
@@ -103,7 +102,7 @@ def main() -> None:
             record.record(i, train_step(batch.rows))
             done = epoch * steps + i + 1
             if done % args.print_every == 0:
-                say(run, scores.losses_line(record, epoch, done, time.perf_counter() - began))
+                run.say(scores.losses_line(record, epoch, done, time.perf_counter() - began))
             if done in (1, 100, total) or done % args.plot_every == 0:
                 plot(model, test or train, run, args, log, done)
                 views.training_mode(model, frozen, args.drift)
@@ -127,10 +126,9 @@ def main() -> None:
         state.save(progress, *(() if test else ("best-model.pth",)))
         row = {}
     log.close()
-    if run.is_main:
-        log.plot(args.checkpoint / "curves.png")
+    log.plot(args.checkpoint / "curves.png")
     found = f"best pixel error of held-out subjects {best:.2f} grey levels; " if test else ""
-    say(run, f"{found}results in {args.checkpoint}")
+    run.say(f"{found}results in {args.checkpoint}")
 
 
 def feature_network(args, run: Run) -> torch.nn.Module | None:
@@ -163,7 +161,7 @@ def score(model, test: data.Views, run: Run, args, log: RunLog, step: int) -> di
     model.eval()
     found = scores.score_views(partial(other_views, model), test, run, args.batch_size_test).overall
     shown = ", ".join(f"{name} {value:.2f}" for name, value in found.items())
-    say(run, f"step {step}, held-out subjects, pixel error in grey levels: {shown}")
+    run.say(f"step {step}, held-out subjects, pixel error in grey levels: {shown}")
     row = scores.row_of(found)
     log.scalars(step, {f"test/{name}": value for name, value in row.items()})
     return row
@@ -188,12 +186,6 @@ def example_picture(model, shown: data.Views, run: Run, count: int = 4):
         source, pred = next(other_views(model, normalise(images), normalise(backgrounds), rotations, 2))
     columns = {"input": images[source], "target": images, "synthesis": denormalise(pred)}
     return pictures.examples({k: v[::2].cpu().numpy() for k, v in columns.items()}, {})
-
-
-def say(run: Run, line: str) -> None:
-    """Print from one process."""
-    if run.is_main:
-        print(line, flush=True)
 
 
 if __name__ == "__main__":

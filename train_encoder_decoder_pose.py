@@ -50,10 +50,9 @@ def main() -> None:
     progress = checkpoint.resume(state, steps, total)
     log = RunLog(args.checkpoint, args, resume=bool(args.resume))
     scored = f"{len(test.groups) * test.groups.rows.shape[1]:,} to score on" if test else "none to score on"
-    say(
-        run,
+    run.say(
         f"train on {len(train.rows(args.every_nth_frame)):,} images of {folder}, {scored}; pose head on the frozen "
-        f"encoder of {args.pretrained}; {total:,} steps; device {run.device}",
+        f"encoder of {args.pretrained}; {total:,} steps; device {run.device}"
     )
     model.eval()
     geometry = test_geometry = None
@@ -92,7 +91,7 @@ def main() -> None:
             record.record(i, train_step(rows))
             done = epoch * steps + i + 1
             if done % args.print_every == 0:
-                say(run, scores.losses_line(record, epoch, done, time.perf_counter() - began))
+                run.say(scores.losses_line(record, epoch, done, time.perf_counter() - began))
             if test and (done in (1, 100, total) or done % args.plot_every == 0):
                 plot(model, test, run, args, log, done)
                 views.training_mode(model, frozen, args.drift)
@@ -116,10 +115,9 @@ def main() -> None:
         state.save(progress, *(() if test else ("best-model.pth",)))
         row = {}
     log.close()
-    if run.is_main:
-        log.plot(args.checkpoint / "curves.png")
+    log.plot(args.checkpoint / "curves.png")
     what = f"best N-MPJPE {best:.1f} mm, published error {best * 17 / 16:.1f} mm; " if test else ""
-    say(run, f"{what}results in {args.checkpoint}")
+    run.say(f"{what}results in {args.checkpoint}")
 
 
 def step_rows(train: data.Views, batches, feed: Feed, run: Run, args, start: int):
@@ -142,7 +140,7 @@ def score(model, test: data.Views, geometry: Tensor | None, run: Run, args, log:
         geometry = scores.geometry_table(model, test, test.rows(), run, args.batch_size)
     found = {"pose head": pose_predictor(model, geometry, test.labels), "mean pose": scores.mean_pose(test)}
     found = {name: scores.score_poses(predict, test, test.rows(), run) for name, predict in found.items()}
-    say(run, f"step {step}, held-out subjects, mm:\n{scores.pose_table(found)}")
+    run.say(f"step {step}, held-out subjects, mm:\n{scores.pose_table(found)}")
     row = scores.row_of(found["pose head"])
     log.scalars(step, {f"test/{name}": value for name, value in row.items()})
     return row
@@ -172,12 +170,6 @@ def example_picture(model, test: data.Views, run: Run):
     poses = {"predicted pose": pose[source], "true pose": labels.pose.unflatten(-1, (-1, 3))[source]}
     every_second = [{name: part[::2].cpu().numpy() for name, part in half.items()} for half in (shown, poses)]
     return pictures.examples(*every_second)
-
-
-def say(run: Run, line: str) -> None:
-    """Print from one process."""
-    if run.is_main:
-        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import models
 from common.datasets import poses_2d
 from common.datasets.projected import noise_of
 from common.pose_set import PoseSet
-from common.run.log import RunLog
+from common.run.log import RunLog, numbers_line
 from common.run.losses import LossBuffer
 from common.run.run import Run, start
 from common.run.script import run_script
@@ -140,8 +140,7 @@ def main() -> None:
             value = row["val_mpjpe"]
         else:
             value = row["loss_2d"] if args.method == "chen" else step.kudo_consistency(lifter, poses.keypoints)
-        shown = "  ".join(f"{key} {row[key]:.4g}" for key in row if row[key] or key.startswith("val"))
-        run.say(f"[{epoch + 1}] {time.perf_counter() - began:.1f} s  {shown}")
+        run.say(f"[{epoch + 1}] {time.perf_counter() - began:.1f} s  {numbers_line(row)}")
         log.epoch(epoch + 1, row, step=(epoch + 1) * steps)
         improved = best is None or value < best
         progress = Progress(epoch + 1, best=value if improved else best)

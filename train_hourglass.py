@@ -30,7 +30,7 @@ from common.images.people import Crops
 from common.images.scores import accuracy, heatmap_distances
 from common.run.checkpoint import options_json
 from common.run.gpus import start_on_gpus
-from common.run.log import RunLog
+from common.run.log import RunLog, numbers_line
 from common.run.losses import LossBuffer
 from common.run.run import Run
 from common.run.script import run_script
@@ -71,8 +71,8 @@ def main() -> None:
     batch = evaluation.DeviceBatch(run.device, args.batch_size + 2)
     log = RunLog(folder, args, resume=bool(args.resume))
     what = f"{args.arch}, {args.input_h} x {args.input_w}, {sum(p.numel() for p in model.parameters()):,} weights"
-    say(run, f"train {evaluation.summary(train)}; score {evaluation.summary(test)}")
-    say(run, f"{what}; {len(train):,} images; device {run.device}")
+    run.say(f"train {evaluation.summary(train)}; score {evaluation.summary(test)}")
+    run.say(f"{what}; {len(train):,} images; device {run.device}")
 
     def train_step(index: Tensor) -> Tensor:
         """One Adam step on the batch under way; `index` has a row for each item of the global batch."""
@@ -109,7 +109,7 @@ def main() -> None:
             index = torch.arange(rows_of(i, steps, count, loader.batch_sampler.count), device=run.device)
             record.record(i, train_step(index), len(index))
             if args.print_iter > 0 and (i + 1) % args.print_iter == 0:
-                say(run, f"epoch {epoch + 1} step {i + 1}/{steps}: {text(record.means())}")
+                run.say(f"epoch {epoch + 1} step {i + 1}/{steps}: {numbers_line(record.means())}")
             if run.stop_requested:
                 state.stop(Progress(epoch, i + 1, record.state_dict(), best))
             ready = time.perf_counter()
@@ -124,16 +124,15 @@ def main() -> None:
                 weights = {"epoch": epoch + 1, "state_dict": model.state_dict(), "options": options_json(args)}
                 run.save(folder / "model_best.pth", weights)
         wait = "" if args.hide_data_time else f", {100 * waited / trained:.0f} % waiting for images"
-        say(run, f"[{epoch + 1}] {time.perf_counter() - began:.1f} s{wait}: {text(row)}")
+        run.say(f"[{epoch + 1}] {time.perf_counter() - began:.1f} s{wait}: {numbers_line(row)}")
         log.epoch(epoch + 1, row, step=(epoch + 1) * steps)
         progress = Progress(epoch + 1, best=best)
         kept = args.save_all_models and validates(args, epoch + 1)
         state.save(progress, *[f"model_{epoch + 1}.pth"] * kept)
     log.close()
-    if run.is_main:
-        log.plot(folder / "curves.png")
+    log.plot(folder / "curves.png")
     what = "nothing was scored" if best is None else f"best {args.metric} {best:.4g} on {evaluation.summary(test)}"
-    say(run, f"{what}; results in {folder}")
+    run.say(f"{what}; results in {folder}")
 
 
 def build(args: Namespace, train: Crops) -> torch.nn.Module:
@@ -187,15 +186,6 @@ def check_processes(run: Run, saved: dict, path: Path) -> None:
         raise InputError(
             f"{path} was saved in mid-epoch by {processes} processes; go on with as many, there are {run.world_size}"
         )
-
-
-def text(row: dict[str, float]) -> str:
-    return "  ".join(f"{name} {value:.4g}" for name, value in row.items() if value or name.startswith("val"))
-
-
-def say(run: Run, line: str) -> None:
-    if run.is_main:
-        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,12 @@ from benchmarks import gan
 from benchmarks.textbook import TextbookStudent, TextbookTeacher
 from benchmarks.textbook_lifters import TextbookGCN, TextbookMLP, TextbookSTGCN, TextbookVideoPose
 from common import metrics
-from common.camera import unproject
 from common.rotation import ITES_PI, random_rotations
 from methods.ites.metrics import ites_evaluation
 from models.adversarial.geometry import chen_lift
 from models.layers import centre
 from models.student import student_losses
-from models.teacher import teacher_losses
+from models.teacher import published_pose, teacher_losses
 
 REPLICAS = 4  # rotated copies in the steps of teacher and student
 
@@ -133,14 +132,7 @@ def lifter(name: str, textbook: Callable[[], nn.Module], **sizes) -> Method:
 METHODS = {
     method.name: method
     for method in (
-        ites(
-            "teacher",
-            TextbookTeacher,
-            teacher_loss,
-            lambda model, keypoints: unproject(keypoints, model(keypoints).pose[..., 2:], nearest=None),
-            data=((17, 2, 0.1),),
-            turn={},
-        ),
+        ites("teacher", TextbookTeacher, teacher_loss, published_pose, data=((17, 2, 0.1),), turn={}),
         ites(
             "student",
             TextbookStudent,

@@ -187,5 +187,10 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if name} for row in rows]
 
 
+def numbers_line(row: Mapping[str, float]) -> str:
+    """An epoch's numbers for the console: losses that are not 0, and all scores, named val_..."""
+    return "  ".join(f"{name} {value:.4g}" for name, value in row.items() if value or name.startswith("val"))
+
+
 def _cell(value: Any) -> Any:
     return f"{value:.9g}" if isinstance(value, float) else value

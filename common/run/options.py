@@ -327,7 +327,7 @@ RUN = (
 TRAINING_RUN = (
     ("--compile", bool, False, "compile the training step (torch.compile)"),
     ("--no_cuda_graphs", bool, False, "on CUDA, run the training step kernel by kernel"),
-    ("--log_every", number(int, 1), 50, "steps between looks at the losses: finite? TensorBoard", "STEPS"),
+    ("--log_every", number(int, 1), 50, "steps between checks of the losses: finite? TensorBoard", "STEPS"),
 )  # fmt: skip
 
 

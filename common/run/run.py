@@ -331,29 +331,6 @@ class Run:
             checkpoint.save(path, state)
         self.last_checkpoint = Path(path)
 
-    def rng_state(self) -> dict[str, Any]:
-        """The random states of all processes, for a checkpoint. Every process must call it."""
-        states = [checkpoint.rng_state(run=self.generator)]
-        if self.world_size > 1:
-            mine, states = states[0], [None] * self.world_size
-            dist.all_gather_object(states, mine)
-        return {"ranks": states}
-
-    def set_rng_state(self, state: dict[str, Any]) -> None:
-        """Put this process's random state back; with another number of processes, only that of `generator`."""
-        try:
-            states = list(state["ranks"])
-            mine = states[self.rank if len(states) == self.world_size else 0]
-        except (KeyError, TypeError, IndexError) as error:
-            raise InputError("the checkpoint's random state is damaged; it cannot be resumed exactly") from error
-        if len(states) == self.world_size:
-            checkpoint.set_rng_state(mine, run=self.generator)
-        else:
-            log.warning(
-                "saved by %d processes, resumed by %d: dropout and the like draw afresh", len(states), self.world_size
-            )
-            checkpoint.set_generators(mine, run=self.generator)
-
     def way_back(self) -> str:
         """What to say of the last good checkpoint when the numbers have gone bad."""
         if self.last_checkpoint is None:

@@ -5,17 +5,21 @@ A file holds each part under its published key (`model_pos`, `optimizer`, ...); 
 they hold the same keys.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, NoReturn
 
 import torch
+import torch.distributed as dist
 
 from common.errors import InputError
 from common.run import checkpoint
 from common.run.run import Run
 from common.run.script import resume_command
+
+log = logging.getLogger(__name__)
 
 FORMAT = 2
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -68,7 +72,7 @@ class State(NamedTuple):
         parts = {name: _state_of(part) for name, part in self.parts.items()}
         where = progress._asdict()
         more = where.pop("more")
-        own = {"rng": self.run.rng_state(), "options": checkpoint.options_json(self.args), "format": FORMAT}
+        own = {"rng": random_states(self.run), "options": checkpoint.options_json(self.args), "format": FORMAT}
         return {**where, **parts, **self.fixed, **more, **own}
 
     def save(self, progress: Progress, *copies: str) -> None:
@@ -125,7 +129,7 @@ class State(NamedTuple):
         was = checkpoint.saved_options(saved)
         vars(self.args).update((name, was[name]) for name in self.kept if name in was)
         if "rng" in saved:
-            self.run.set_rng_state(saved["rng"])
+            set_random_states(self.run, saved["rng"])
         self.run.last_checkpoint = path
         return progress
 
@@ -156,6 +160,31 @@ class State(NamedTuple):
         ):
             raise InputError(f"{path}: the state of the run is damaged; resume from another checkpoint")
         return progress
+
+
+def random_states(run: Run) -> dict[str, Any]:
+    """The random states of all processes. Every process must call it."""
+    states = [checkpoint.rng_state(run=run.generator)]
+    if run.world_size > 1:
+        mine, states = states[0], [None] * run.world_size
+        dist.all_gather_object(states, mine)
+    return {"ranks": states}
+
+
+def set_random_states(run: Run, saved: dict[str, Any]) -> None:
+    """Put this process's random state back; with another number of processes, only that of `run.generator`."""
+    try:
+        states = list(saved["ranks"])
+        mine = states[run.rank if len(states) == run.world_size else 0]
+    except (KeyError, TypeError, IndexError) as error:
+        raise InputError("the checkpoint's random state is damaged; it cannot be resumed exactly") from error
+    if len(states) == run.world_size:
+        checkpoint.set_rng_state(mine, run=run.generator)
+    else:
+        log.warning(
+            "saved by %d processes, resumed by %d: dropout and the like draw afresh", len(states), run.world_size
+        )
+        checkpoint.set_generators(mine, run=run.generator)
 
 
 def _state_of(part: Any) -> Any:

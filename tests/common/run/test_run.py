@@ -18,6 +18,7 @@ from common.run.losses import LossBuffer
 from common.run.options import Parser
 from common.run.run import Signals, start
 from common.run.script import resume_command, run_script
+from common.run.state import random_states, set_random_states
 from tests.processes import run_as_two
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
@@ -198,7 +199,7 @@ def train(run, epochs, stop=None, state=None):
         checkpoint.load_weights(model, state["model_pos"], "state")
         checkpoint.load_optimizer(optimizer, state["optimizer"], "state")
         first, step = state["epoch"], state["step"]
-        run.set_rng_state(state["rng"])
+        set_random_states(run, state["rng"])
     for epoch in range(first, epochs):
         for i, index in run.batches(len(data), 4, epoch, start=step):
             noise = torch.randn(len(index), 1, generator=run.generator)
@@ -213,7 +214,7 @@ def train(run, epochs, stop=None, state=None):
                     "optimizer": optimizer.state_dict(),
                     "epoch": epoch,
                     "step": i + 1,
-                    "rng": run.rng_state(),
+                    "rng": random_states(run),
                 }
         step = 0
     return seen, None
@@ -413,6 +414,7 @@ def two_processes(tmp_path, body: str) -> list[dict]:
         from common.run.losses import LossBuffer
         from common.run.options import Parser
         from common.run.run import start
+        from common.run.state import random_states, set_random_states
         parser = Parser()
         parser.add_run_options()
         run = start(parser.parse_args(["--device", "cpu"]))
@@ -478,9 +480,9 @@ def test_two_processes_equal_one(tmp_path):
                 assert not run.stop_requested
         result["sgd"] = {"state": dict(model.state_dict()), "loss": losses.means()["loss"]}
 
-        before = run.rng_state()
+        before = random_states(run)
         draws = torch.rand(3)
-        run.set_rng_state(before)
+        set_random_states(run, before)
         assert torch.equal(torch.rand(3), draws) and len(before["ranks"]) == run.world_size
         result["draws"] = draws
 
@@ -598,9 +600,9 @@ def test_cuda_graph_follows_the_key_and_resumes():
     factor[0] = -1.0
     for _ in range(5):
         assert fast(index) < 0
-    state = run.rng_state()
+    state = random_states(run)
     first = torch.rand(3, device=run.device, generator=run.generator)
-    run.set_rng_state(state)
+    set_random_states(run, state)
     assert torch.equal(torch.rand(3, device=run.device, generator=run.generator), first)
 
 

@@ -11,7 +11,7 @@ from common.errors import InputError
 from common.run import checkpoint
 from common.run.run import start
 from common.run.script import Interrupted
-from common.run.state import FORMAT, Progress, State
+from common.run.state import FORMAT, Progress, State, random_states
 from models.poseaug.replay_pool import ReplayPool
 
 
@@ -96,7 +96,7 @@ def old_form(tmp_path, **changes) -> None:
     parts["adam"] = [optimizer.state_dict() for optimizer in of.parts["adam"]]
     networks = of.parts["state_dict"].items()
     parts["state_dict"] = {prefix + k: v for prefix, part in networks for k, v in part.state_dict().items()}
-    ours = {"rng": of.run.rng_state(), "options": json.dumps({"width": 3, "seed": 0, "gone": 1})}
+    ours = {"rng": random_states(of.run), "options": json.dumps({"width": 3, "seed": 0, "gone": 1})}
     checkpoint.save(of.path, {"epoch": 1, "step": 0, "losses": None, "best": None, **parts, **ours} | changes)
 
 
