@@ -35,10 +35,13 @@ from tests.common.images import test_readers as readers
 from tests.conftest import ROOT, Outcome
 from tests.data import test_prepare_data_2d_h36m_sh as hourglass_detections
 from tests.data import test_prepare_data_h36m as released
+from tests.data.test_prepare_3dpw import sequence
+from tests.data.test_prepare_3dpw import write as write_sequence
 from tests.data.test_prepare_data_3dhp import spin_arrays
 from tests.data.test_prepare_mpii import json_entries, people
 from tests.methods.encoder_decoder import test_checkpoint as released_networks
 from tests.motion_files import write_acclaim, write_clip, write_smpl_model
+from tests.mpi_inf_files import write_testing, write_training
 from tests.processes import run_apart
 from tests.test_poseaug_scripts import write_cross_data
 from tests.tiny_dataset import tiny_keypoints, tiny_poses, write_tiny_dataset
@@ -66,6 +69,8 @@ ELSEWHERE = {
         "takes a minute; tests/benchmarks/test_step_of_images.py takes its steps one by one, small",
     "python -c 'import time, torch.distributed as d; store = d.TCPStore(\"0.0.0.0\", 29500, is_master=True, "
     "wait_for_workers=False); time.sleep(1e9)'": "waits; tests/test_many_machines.py keeps such a store",
+    "python run_baseline.py -d mine -k gt --posenet_name mlp --stages 2 --epochs 1":
+        "needs the file that its page makes: tests/data/test_readme.py runs both",
     "torchrun --nproc_per_node 2 SCRIPT ...": "tests/test_many_machines.py runs run_baseline.py so",
     "torchrun --nproc_per_node 2 train_teacher.py ...": "the same; tests/test_ites_scripts.py: its two processes",
     "train_hourglass.py --gpus 0,1": "becomes two processes: tests/test_hourglass_scripts.py",
@@ -438,6 +443,9 @@ def prepare_others(monkeypatch: pytest.MonkeyPatch) -> None:
     still = {"trans": np.zeros((60, 3)), "betas": np.zeros(16), "mocap_framerate": np.array(60.0)}
     np.savez("AMASS/person/walk_poses.npz", poses=poses, **still)
     np.savez("mpi_inf_3dhp_valid.npz", **spin_arrays())
+    write_training(Path("release/S1/Seq1"))
+    write_testing(Path("tests/TS1"), "0111", "1111")
+    write_sequence(Path("sequenceFiles"), sequence()[0])
     Path("annot").mkdir()
     for name in ("train", "valid"):
         Path(f"annot/{name}.json").write_text(json.dumps(json_entries(people())))
@@ -450,6 +458,8 @@ OTHERS = [
     show("python data/make_synthetic.py", HERE, "data/data_2d_synthetic_noisy.npz"),
     show("python data/make_synthetic.py --multiview DIR [--dataset NAME]",
          f"{HERE} --subjects S1,S9 --size 16 --frames 2", "views/labels.h5", DIR="views", NAME="synthetic"),
+    show("python data/inspect_data.py -d NAME -k KEYPOINTS [--data-dir DIR] [--output DIR]", "",
+         "data/synthetic_noisy_cameras.png", NAME="synthetic", KEYPOINTS="noisy", DIR="data"),
     show("python data/prepare_mocap.py --source FOLDER -d NAME", HERE, "data/mine_sheet.png", FOLDER="clips",
          NAME="mine"),
     show("python data/prepare_mocap.py --source subjects -d cmu", HERE, "data/data_3d_cmu.npz"),
@@ -457,6 +467,9 @@ OTHERS = [
          "data/data_2d_amass_gt.npz", AMASS="AMASS"),
     show("python data/prepare_data_3dhp.py --source mpi_inf_3dhp_valid.npz", HERE,
          "data/data_extra/test_set/test_3dhp.npz"),
+    show("python data/prepare_data_3dhp.py --training FOLDER --test DIR", HERE, "data/data_3d_3dhp.npz",
+         FOLDER="release", DIR="tests"),
+    show("python data/prepare_3dpw.py --source sequenceFiles", HERE, "data/data_2d_3dpw_detected.npz"),
     show("python data/prepare_mpii.py --source annot/train.json annot/valid.json", HERE, "data/mpii_poses.npy"),
     show("python data/prepare_data_2d_custom.py -i DETECTIONS -o NAME --image-size WIDTHxHEIGHT", HERE,
          "data/data_2d_custom_mine.npz", DETECTIONS="video.npz", NAME="mine", WIDTH="1000", HEIGHT="1002"),

@@ -73,6 +73,7 @@ def test_published_commands_follow_one_another(tmp_path):
         assert (tmp_path / "checkpoint/student" / file).stat().st_size > 0
     assert list((tmp_path / "checkpoint/student").glob("events.out.tfevents.*"))
     results = json.loads((tmp_path / "checkpoint/student/ckpt_student_h36m_gt/results.json").read_text())
+    assert {"plain N-MPJVE", "plain N-PCK14", "plain N-AUC14"} < results["overall"]["mean over frames"].keys()
     assert results["poses"] == 2 * 4 * 4 and results["actions"].keys() == {"Walking"}
     (gif,) = (tmp_path / "checkpoint/student/ckpt_student_h36m_gt").glob("*.gif")
     with Image.open(gif) as picture:
