@@ -25,6 +25,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.parent != ROOT / "tests")  # scripts, which take longest, come first
     if not torch.cuda.is_available():
         for item in items:
             if "gpu" in item.keywords:
@@ -44,7 +45,9 @@ def temporary_files(tmp_path_factory):
     """What processes leave in the folder of temporary files (torchrun: a folder each) goes with pytest's own files."""
     tempfile.gettempdir()  # this process keeps the one it has
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("temporary")))
+        folder = tmp_path_factory.mktemp("temporary")
+        patch.setenv("TMPDIR", str(folder))
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder / "torchinductor"))
         yield
 
 

@@ -41,9 +41,10 @@ class Running(NamedTuple):
         return Outcome(status if status >= 0 else 128 - status, self.out.read_text(), self.err.read_text())
 
     def wait_for(self, begins: str) -> None:
-        """Wait until it prints a line that begins so."""
+        """Wait until it prints a line that begins so, for at most two minutes."""
+        end = time.monotonic() + 120
         while f"\n{begins}" not in "\n" + self.out.read_text():
-            assert self.process.is_alive(), self.wait()
+            assert self.process.is_alive() and time.monotonic() < end, self.wait(0)
             time.sleep(0.02)
 
     def end(self) -> None:
@@ -98,5 +99,9 @@ def run_as_two(words: Sequence, folder: Path, other: Path | None = None) -> Both
              "TORCHELASTIC_RUN_ID": "none", "TORCHELASTIC_USE_AGENT_STORE": "True"}  # fmt: skip
     both = [start(words, where, world | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
             for rank, where in enumerate((folder, other or folder))]  # fmt: skip
-    statuses, outs, errs = zip(*(script.wait() for script in both), strict=True)
+    try:
+        statuses, outs, errs = zip(*(script.wait() for script in both), strict=True)
+    finally:
+        for script in both:
+            script.end()
     return Both(max(statuses), "".join(outs), "".join(errs), outs)
