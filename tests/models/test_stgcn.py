@@ -7,8 +7,8 @@ import models
 from benchmarks.textbook_lifters import TextbookPartitionedConv, TextbookSTGCN
 from common.errors import InputError
 from common.run import batch_norm, checkpoint
-from models.graph import PartitionedConv, distance_to_centre, normalised_adjacency, partitions
-from models.stgcn import BODY, LIMBS, to_joints, to_limbs
+from models.graph import PartitionedConv, distance_to_centre, normalised_adjacency, partitions, reordered
+from models.stgcn import BODY, LIMBS, ORDER, to_joints, to_limbs
 
 GRAPHS = pytest.mark.parametrize("graph", [BODY, LIMBS], ids=["body", "limbs"])
 
@@ -79,9 +79,16 @@ def test_the_columns_of_the_pooled_graph():
 def test_limbs_are_maxima_of_their_joints_and_go_back_to_them():
     groups = ((11, 12, 13), (14, 15, 16), (4, 5, 6), (1, 2, 3), (0, 7, 8, 9, 10))  # in the order of LIMBS
     joints = seeded(17, 2, 3)
-    assert torch.equal(to_limbs(joints), torch.stack([joints[list(group)].amax(0) for group in groups]))
+    found = to_limbs(joints[list(ORDER)])
+    assert torch.equal(found, torch.stack([joints[list(group)].amax(0) for group in groups]))
     back = to_joints(torch.arange(5.0).view(5, 1, 1)).flatten().tolist()
-    assert back == [next(i for i, group in enumerate(groups) if joint in group) for joint in range(17)]
+    assert back == [next(i for i, group in enumerate(groups) if joint in group) for joint in ORDER]
+
+
+def test_a_graph_in_another_order_is_the_same_graph():
+    order = list(ORDER)
+    assert sorted(order) == list(range(17)) and order != sorted(order)
+    assert torch.equal(partitions(reordered(BODY, order)), partitions(BODY)[:, order][:, :, order])
 
 
 # ------------------------------------------------------------ layers and network
