@@ -20,7 +20,7 @@ enabled = os.environ.get("FAST", "1") != "0"
 
 def takes() -> bool:
     """Whether the fast forms are used: not for a compiler, which makes its own."""
-    return enabled and not torch.compiler.is_compiling()
+    return not torch.compiler.is_compiling() and enabled
 
 
 def takes_norm(x: Tensor, weight: Tensor, p: float) -> bool:

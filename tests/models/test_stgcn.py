@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import models
-from benchmarks.textbook_lifters import TextbookPartitionedConv, TextbookSTGCN
+from benchmarks.published import Published, partitioned_conv
 from common.errors import InputError
 from common.run import batch_norm, checkpoint
 from models.graph import PartitionedConv, distance_to_centre, normalised_adjacency, partitions, reordered
@@ -97,16 +97,11 @@ def test_a_graph_in_another_order_is_the_same_graph():
 @GRAPHS
 def test_partitioned_conv_is_the_sum_over_kinds_and_sources(graph):
     layer = exact(PartitionedConv(6, 5, graph))
-    textbook = TextbookPartitionedConv(6, 5, graph).double()
-    textbook.load_state_dict(layer.state_dict())
     x = seeded(graph.size, 3, 6, dtype=torch.float64).requires_grad_()
     weights = seeded(graph.size, 3, 5, seed=1, dtype=torch.float64)
-    outputs = (layer(x), textbook(x.permute(1, 2, 0).unsqueeze(2)).squeeze(2).permute(2, 0, 1))
+    outputs = (layer(x), partitioned_conv(layer, x.permute(1, 2, 0).unsqueeze(2)).squeeze(2).permute(2, 0, 1))
     torch.testing.assert_close(*outputs)
-    grads = [
-        torch.autograd.grad((y * weights).sum(), [x, *model.parameters()])
-        for y, model in zip(outputs, (layer, textbook), strict=True)
-    ]
+    grads = [torch.autograd.grad((y * weights).sum(), [x, *layer.parameters()]) for y in outputs]
     for ours, theirs in zip(*grads, strict=True):
         torch.testing.assert_close(ours, theirs)
 
@@ -135,25 +130,25 @@ def test_the_published_eps_of_the_input_norm(network):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_it_is_the_textbook_network_with_its_gradients(network, training):
+def test_it_is_the_published_layouts_function_with_its_gradients(network, training):
     ours = exact(models.create("stgcn", dropout=0)).train(training)
-    textbook = TextbookSTGCN(dropout=0).double().train(training)
-    for model in (ours, textbook):
+    published = Published("stgcn", dropout=0).double().train(training)
+    for model in (ours, published.network):
         model.load_state_dict(network.state_dict())
     keypoints, weights = seeded(4, 16, 2, dtype=torch.float64), seeded(4, 16, 3, seed=1, dtype=torch.float64)
-    outputs = [model(keypoints) for model in (ours, textbook)]
+    outputs = [model(keypoints) for model in (ours, published)]
     torch.testing.assert_close(*outputs)
     for output in outputs:
         (output * weights).sum().backward()
-    largest = max(p.grad.abs().max().item() for p in textbook.parameters())
-    theirs = dict(textbook.named_parameters())
+    largest = max(p.grad.abs().max().item() for p in published.network.parameters())
+    theirs = dict(published.network.named_parameters())
     for name, a in ours.named_parameters():
         b = theirs[name]
         if name == "stgcn.non_local.phi.bias":  # the softmax does not see it
             assert a.grad.abs().max() < 1e-9 and b.grad.abs().max() < 1e-9
         else:
             torch.testing.assert_close(a.grad, b.grad, rtol=1e-7, atol=1e-10 * largest, msg=name)
-    for name, value in textbook.state_dict().items():
+    for name, value in published.network.state_dict().items():
         torch.testing.assert_close(ours.state_dict()[name], value, rtol=1e-9, atol=1e-10, msg=name)
 
 
