@@ -36,15 +36,16 @@ def main() -> None:
         evaluation.write_page(args.vis_html, model, test, run, args.flip_test, 50 / args.downsample, args.posenet_name)
     if not run.is_main:
         return
-    for line in (line for part in scores for line in part.lines()):
+    for line in (*(line for part in scores for line in part.lines()), *(part.more_line() for part in scores)):
         print(line)
-    print(evaluation.what_was_scored(args, test, cross))
+    print(f"{evaluation.what_was_scored(args, test, cross)}; {evaluation.PCK_AUC}")
     if args.action_wise:
         print(evaluation.action_table(scores[0]))
     path = (args.output or file.parent) / f"results_{file.name.split('.')[0]}_{args.dataset}_{args.keypoints}.json"
     content = {
         "method": args.posenet_name, "checkpoint": str(file), "options": checkpoint.options_json(args), "joints": 16,
-        "unit": "mm; PCK (150 mm) and AUC in percent", "protocol": evaluation.what_was_scored(args, test, cross),
+        "unit": "mm, MPJVE mm a frame; PCK (150 mm) and AUC in percent", "PCK, AUC": evaluation.PCK_AUC,
+        "protocol": evaluation.what_was_scored(args, test, cross),
         "results": {part.split.name.upper(): evaluation.results_dictionary(part) for part in scores},
     }  # fmt: skip
     tables.write_json(path, content)

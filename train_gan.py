@@ -19,6 +19,7 @@ from torch import Tensor
 
 import models
 from common.datasets import poses_2d
+from common.datasets.projected import noise_of
 from common.pose_set import PoseSet
 from common.run.log import RunLog
 from common.run.losses import LossBuffer
@@ -69,7 +70,7 @@ def main() -> None:
     ensure_named(args.data_dir, args.dataset)
     train = poses_2d.load_poses_2d(
         args.dataset, args.data_dir, args.keypoints, args.subjects_train, args.actions, args.downsample, run.device,
-        with_poses=supervised, middle_spine=True,
+        with_poses=supervised, middle_spine=True, noise=noise_of(args),
     )  # fmt: skip
     test = evaluation.load_test(args, run.device)
     poses = training_poses(train, args)

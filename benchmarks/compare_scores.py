@@ -146,7 +146,7 @@ def warm_up_note(path: Path) -> str:
 
 def load_cross(args: Namespace, device: torch.device) -> PoseSet | None:
     """Other people and cameras, as `run_baseline.py --cross_data` has them; single poses of 16 joints."""
-    return poseaug.load_cross_data(args, device)
+    return next(iter(poseaug.load_cross_data(args, device)), None)
 
 
 def score_cross(saved: SavedLifter, network: nn.Module, cross: PoseSet, run: Run) -> dict[str, dict]:
@@ -155,7 +155,7 @@ def score_cross(saved: SavedLifter, network: nn.Module, cross: PoseSet, run: Run
     For lifters of 17 joints the neck is put halfway from thorax to head; for teacher and student one scale is set for
     the whole set, as for any split.
     """
-    points = cross.keypoints
+    points = cross.inputs
     if saved.method not in POSEAUG:
         points = lifters.input_of(saved.method, convert(points, H36M_16, H36M_17), None)
     rows = (slice(i, i + 1) for i in range(len(points)))

@@ -1,4 +1,4 @@
-"""What a training step of each method is, for `benchmarks.train_step`: model, data, losses, optimiser, scoring."""
+"""Training step of each method, for `benchmarks.train_step`: model, data, losses, optimiser, scoring."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -45,10 +45,14 @@ def n_mpjpe(pred: Tensor, target: Tensor) -> Tensor:
 
     Rhodin et al., "Unsupervised geometry-aware representation for 3D human pose estimation", 2018.
     """
+    return mpjpe(at_best_scale(pred, target), target.double()).to(result_dtype(pred))
+
+
+def at_best_scale(pred: Tensor, target: Tensor) -> Tensor:
+    """Predictions at the scale of `n_mpjpe`, float64. (..., J, D) -> (..., J, D)."""
     check_pair(pred, target)
     p, t = pred.double(), target.double()
-    scale = ratio((p * t).sum((-2, -1)), p.square().sum((-2, -1)))
-    return mpjpe(scale[..., None, None] * p, t).to(result_dtype(pred))
+    return ratio((p * t).sum((-2, -1)), p.square().sum((-2, -1)))[..., None, None] * p
 
 
 def p_mpjpe(pred: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -79,6 +83,25 @@ def mean_velocity_error(pred: Tensor, target: Tensor, sequence: Tensor | None = 
     return errors[..., sequence[1:] == sequence[:-1]]
 
 
+def velocity_errors(pred: Tensor, target: Tensor, sequence: Tensor) -> Tensor | None:
+    """MPJVE as errors of the frames: (N, J, D), sequence (N,) whole numbers, each one's frames on end -> (N,).
+
+    A frame has the error of the step that leads to it, the first of a sequence the mean of its sequence's steps, so
+    that a mean over frames weighs sequences by their frames (Pavllo et al., VideoPose3D, CVPR 2019). A frame that is
+    alone has the mean of all steps; None where all are.
+    """
+    same = sequence[1:] == sequence[:-1]
+    if not same.any():
+        return None
+    steps, labels = mean_velocity_error(pred, target, sequence), sequence[1:][same].long()
+    totals = steps.new_zeros(int(sequence.max()) + 1, dtype=torch.float64).index_add_(0, labels, steps.double())
+    counts = labels.bincount(minlength=len(totals))
+    means = torch.where(counts > 0, totals / counts.clamp_min(1), totals.sum() / len(steps))
+    errors = means[sequence.long()]
+    errors[1:][same] = steps.double()
+    return errors.to(steps.dtype)
+
+
 # --- Fractions of correct joints ------------------------------------------------------------------------------------
 
 
@@ -90,14 +113,23 @@ def pck(pred: Tensor, target: Tensor, threshold: float = 0.150, joints: Sequence
     return _fraction_within(joint_errors(pred.double(), target.double()), threshold, joints).to(result_dtype(pred))
 
 
-def auc(pred: Tensor, target: Tensor, joints: Sequence[int] | None = None) -> Tensor:
-    """Mean of a pose's PCK over `auc_thresholds()`, 0..1 (30/31 at best: nothing is below 0). (..., J, D) -> (...)."""
-    return _area_under_curve(joint_errors(pred.double(), target.double()), joints).to(result_dtype(pred))
+def auc(pred: Tensor, target: Tensor, joints: Sequence[int] | None = None, thresholds: int = 31) -> Tensor:
+    """Mean of a pose's PCK over `auc_thresholds`, 0..1 (30/31 at best: nothing is below 0). (..., J, D) -> (...)."""
+    errors = _select(joint_errors(pred.double(), target.double()), joints)
+    not_above = torch.bucketize(errors, auc_thresholds(errors.device, thresholds), right=True)  # thresholds <= error
+    return (1 - not_above.double() / thresholds).mean(-1).to(result_dtype(pred))
 
 
-def auc_thresholds(device: torch.device | str | None = None) -> Tensor:
-    """The 31 thresholds 0, 5, ..., 150 mm, in metres, float64."""
-    return torch.linspace(0, 0.150, 31, dtype=torch.float64, device=device)
+def auc_thresholds(device: torch.device | str | None = None, count: int = 31) -> Tensor:
+    """Thresholds every 5 mm from 0 on, in metres, float64: 31 end at 150 mm, the published ones; 41 at 200 mm."""
+    return torch.linspace(0, 0.005 * (count - 1), count, dtype=torch.float64, device=device)
+
+
+def mehta_joints(names: Sequence[str]) -> list[int]:
+    """The places of the 14 joints of MPI-INF-3DHP's protocol (Mehta et al. 2017) in a layout of Human3.6M's names:
+    head, base of the neck, limbs; no pelvis, spine and face.
+    """
+    return [place for place, name in enumerate(names) if name not in ("hip", "spine", "neck")]
 
 
 def pckh(
@@ -116,12 +148,6 @@ def pckh(
 
 def _fraction_within(errors: Tensor, threshold: float, joints: Sequence[int] | None) -> Tensor:
     return (_select(errors, joints) < threshold).double().mean(-1)
-
-
-def _area_under_curve(errors: Tensor, joints: Sequence[int] | None) -> Tensor:
-    thresholds = auc_thresholds(errors.device)
-    not_above = torch.bucketize(_select(errors, joints), thresholds, right=True)  # thresholds <= error
-    return (1 - not_above.double() / len(thresholds)).mean(-1)
 
 
 def _select(errors: Tensor, joints: Sequence[int] | None) -> Tensor:

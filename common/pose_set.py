@@ -18,7 +18,9 @@ from common.skeleton import Skeleton
 
 
 class Sequence(NamedTuple):
-    """Rows [start, start + length) of a `PoseSet`: one subject, action and view. Names are empty where unknown."""
+    """Rows [start, start + length) of a `PoseSet`: one subject, action and view. Names are empty where unknown. Where
+    frames are missing, one take comes as several sequences of one name, so that neighbours in time are neighbours.
+    """
 
     subject: str
     action: str  # with the number of the take: "Walking 1"
@@ -50,6 +52,7 @@ class PoseSet:
     poses: Tensor | None = None  # (N, J, 3) float32, metres, camera frame, absolute
     unit: str = "pixels"  # or "screen": a file that gives screen coordinates and not the size of its pictures
     inputs: Tensor | None = None  # (N, J, 2) float32, what a method's network sees, made by the method
+    confidence: Tensor | None = None  # (N, J) float32, of the keypoints, as their detector gives it
 
     def __len__(self) -> int:
         return len(self.keypoints)
@@ -205,7 +208,7 @@ def joined(parts: list[PoseSet]) -> PoseSet:
     return PoseSet(
         torch.cat([part.keypoints for part in parts]), first.skeleton, sequences, torch.cat(numbers),
         torch.cat([part.frame for part in parts]), _joined_tensors([part.poses for part in parts]), first.unit,
-        _joined_tensors([part.inputs for part in parts]),
+        _joined_tensors([part.inputs for part in parts]), _joined_tensors([part.confidence for part in parts]),
     )  # fmt: skip
 
 
@@ -233,7 +236,7 @@ def screen_keypoints(pose_set: PoseSet) -> Tensor:
     """
     if pose_set.unit == "screen":
         return pose_set.keypoints
-    sizes = torch.tensor([(camera.width, camera.height) for camera in pose_set.cameras], dtype=torch.float32)
+    sizes = torch.tensor([camera.size for camera in pose_set.cameras], dtype=torch.float32)
     width, height = sizes.to(pose_set.device).unbind(-1)  # (S,)
     corner = torch.stack((torch.ones_like(width), height / width), -1)
     keypoints = pose_set.keypoints / width.index_select(0, pose_set.sequence)[:, None, None]

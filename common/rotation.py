@@ -104,3 +104,18 @@ def quaternion_to_matrix(q: Tensor) -> Tensor:
         ),
         -1,
     ).unflatten(-1, (3, 3))  # fmt: skip
+
+
+def matrix_to_quaternion(matrix: Tensor) -> Tensor:
+    """Unit quaternions (..., 4), wxyz, w >= 0, of rotation matrices (..., 3, 3): the inverse of `quaternion_to_matrix`.
+
+    Of a matrix that is a rotation only nearly, the rotation that is the nearest: the quaternion is the eigenvector of
+    the largest eigenvalue (Bar-Itzhack, Journal of Guidance, Control, and Dynamics 2000). Computed in float64.
+    """
+    (a, b, c), (d, e, f), (g, h, i) = (row.unbind(-1) for row in matrix.double().unbind(-2))
+    symmetric = torch.stack(
+        (a + e + i, h - f, c - g, d - b, h - f, a - e - i, b + d, c + g, c - g, b + d, e - a - i, f + h, d - b, c + g,
+         f + h, i - a - e), -1,
+    ).unflatten(-1, (4, 4))  # fmt: skip
+    q = torch.linalg.eigh(symmetric).eigenvectors[..., -1]
+    return torch.where(q[..., :1] < 0, -q, q).to(matrix.dtype)

@@ -1,7 +1,7 @@
 """Skeletons as data: named joints, parents, sides; conversion between layouts by name; mirror images; adjacency."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -166,7 +166,11 @@ def conversion_matrix(source: Skeleton | str, target: Skeleton | str) -> np.ndar
     Raises:
         InputError: a target joint cannot be made from the source joints; both layouts and the joints are named.
     """
-    source, target = layout(source), layout(target)
+    return _conversion(layout(source), layout(target)).copy()
+
+
+@lru_cache(maxsize=64)
+def _conversion(source: Skeleton, target: Skeleton) -> np.ndarray:
     rows = {joint: _weights(joint, source) for joint in target.joints}
     missing = [joint for joint, row in rows.items() if row is None]
     if missing:
@@ -192,9 +196,10 @@ def convert(points, source: Skeleton | str, target: Skeleton | str):
             f"found {found} joints, but {source.name} has {source.num_joints}; name the layout that the data has "
             f"({', '.join(LAYOUTS)})"
         )
-    matrix = conversion_matrix(source, target)
+    matrix = _conversion(source, target)
     if (matrix.max(1) == 1).all():  # a pure selection stays exact
-        return points[..., matrix.argmax(1).tolist(), :]
+        places = matrix.argmax(1).tolist()
+        return points[..., places, :] if isinstance(points, Tensor) else np.take(points, places, axis=-2)
     if isinstance(points, Tensor):
         return torch.as_tensor(matrix, dtype=points.dtype, device=points.device) @ points
     return (matrix @ points).astype(points.dtype)

@@ -17,7 +17,6 @@ from common.run import checkpoint
 from common.run.log import RunLog
 
 ROOT = Path(__file__).parents[1]
-TWO_PROCESSES = ("--standalone", "--nproc_per_node", 2)  # of one machine, for torchrun
 
 
 def pytest_configure(config):
@@ -77,11 +76,6 @@ def script(capfd, monkeypatch):
 def command(name: str, *options) -> list[str]:
     """A script of this repository as a command line."""
     return [sys.executable, str(ROOT / name), *map(str, options)]
-
-
-def torchrun(words: list[str], *options) -> list[str]:
-    """A command line of Python under torchrun."""
-    return [words[0], "-m", "torch.distributed.run", *map(str, options), *words[1:]]
 
 
 def one_thread() -> dict[str, str]:

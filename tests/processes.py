@@ -20,7 +20,7 @@ from tests import forked
 from tests.conftest import ROOT, Outcome, one_thread
 
 # Nothing of this project: a script may be that of another tree.
-LIBRARIES = ["torch", "torch._dynamo", "torch.distributed", "torch.utils.data", "matplotlib.backends.backend_agg",
+LIBRARIES = ["torch", "torch._dynamo", "torch.distributed.run", "torch.utils.data", "matplotlib.backends.backend_agg",
              "tensorboard.summary.writer.record_writer", "PIL.Image", "yaml", "tqdm"]  # fmt: skip
 
 
@@ -36,9 +36,21 @@ class Running(NamedTuple):
         self.process.join(timeout)
         status = self.process.exitcode
         if status is None:
-            self.process.kill()
+            self.end()
             raise TimeoutError(self.err.read_text())
         return Outcome(status if status >= 0 else 128 - status, self.out.read_text(), self.err.read_text())
+
+    def wait_for(self, begins: str) -> None:
+        """Wait until it prints a line that begins so."""
+        while f"\n{begins}" not in "\n" + self.out.read_text():
+            assert self.process.is_alive(), self.wait()
+            time.sleep(0.02)
+
+    def end(self) -> None:
+        """End it, if it still runs, and give it time to end what it has started."""
+        self.process.terminate()
+        self.process.join(30)
+        self.process.kill()
 
 
 def start(words: Sequence, folder: Path, more: Mapping[str, str] | None = None) -> Running:
@@ -62,9 +74,7 @@ def run_apart(words: Sequence, folder: Path) -> Outcome:
 def interrupt(words: Sequence, folder: Path, after: str) -> str:
     """Run a script until a line that begins with `after`, press Ctrl-C, and return what it says on stderr."""
     script = start(words, folder)
-    while f"\n{after}" not in "\n" + script.out.read_text():
-        assert script.process.is_alive(), script.wait()
-        time.sleep(0.02)
+    script.wait_for(after)
     time.sleep(0.1)
     os.kill(script.process.pid, signal.SIGINT)
     done = script.wait(60)

@@ -21,7 +21,7 @@ def save(folder, name: str):
     return path
 
 
-@pytest.mark.parametrize("name", LIFTERS)
+@pytest.mark.parametrize("name", list(LIFTERS)[1:])  # the mlp: test_documented_commands.py
 def test_onnx_gives_the_poses_of_pytorch(script, tmp_path, name):
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxscript")

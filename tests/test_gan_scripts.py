@@ -55,6 +55,7 @@ def test_methods_train_and_score(here, script, monkeypatch, options, column):
     (network,) = results.keys() - {"all depths zero", "mean training pose"}
     overall = results[network]["overall"]["mean over frames"]
     assert overall["MPJPE"] == pytest.approx(best, rel=1e-5)
+    assert {"MPJVE", "PCK14", "AUC14", "PCK14 mirror"} < overall.keys()
     assert overall["MPJPE mirror"] <= overall["MPJPE"] and overall["PCK mirror"] >= overall["PCK"]
 
 
@@ -126,7 +127,7 @@ def test_faces_are_judged_at_the_size_of_their_depths(here, script, monkeypatch,
     sizes, judge = [], losses.heuristic_loss
 
     def look(keypoints, depth):
-        joints = keypoints if options[1:2] == ("kudo",) else keypoints[:, [losses.HEAD]]
+        joints = keypoints if options[1:2] == ("kudo",) else keypoints[:, [geometry.HEAD]]
         sizes.append(joints.norm(dim=-1).sum(1).mean() / (joints.shape[1] - 1 or 1))
         return judge(keypoints, depth)
 

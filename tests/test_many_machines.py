@@ -4,31 +4,21 @@ The other scripts have a test each in which two processes of one machine train a
 """
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 import torch.distributed as dist
+import torch.distributed.run
 
 from common.multiview.write import write_multiview
 from common.run import checkpoint
 from common.skeleton import H36M_17
 from methods.hourglass import evaluation
-from tests.conftest import (
-    ROOT,
-    TWO_PROCESSES,
-    Outcome,
-    assert_refused,
-    command,
-    metric_rows,
-    one_thread,
-    run_command,
-    same,
-    torchrun,
-)
-from tests.processes import run_as_two
+from tests.conftest import ROOT, Outcome, assert_refused, metric_rows, same
+from tests.processes import run_apart, run_as_two, start
 from tests.tiny_dataset import tiny_poses, write_tiny_dataset
 
+TORCHRUN, DYING = Path(torch.distributed.run.__file__), ROOT / "tests/dying.py"
 POSES = ("--data-dir", "data", "-d", "tiny", "--subjects-train", "S1", "--subjects-test", "S9", "--device", "cpu")
 LIFTER = (*POSES, "--batch_size", 31, "--posenet_name", "mlp", "--stages", 1, "--dropout", 0, "--note", "t")
 IMAGES = (
@@ -81,8 +71,8 @@ def train_on_both(machines: list[Path], words: tuple, where: str) -> Path:
     return run_of(machines[0] / "run")
 
 
-def on_two_machines(folder: Path, words: list[str], *options) -> list[Outcome]:
-    """A command line of Python under two torchruns in one folder.
+def on_two_machines(folder: Path, words: tuple, *options) -> list[Outcome]:
+    """A script and its options under two torchruns in one folder.
 
     They meet at a store of this process, which outlives both. A torchrun that held it would take it along when its
     processes fail, and the other would fail for want of it (docs/cluster.md).
@@ -90,17 +80,12 @@ def on_two_machines(folder: Path, words: list[str], *options) -> list[Outcome]:
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     meeting = ("--nnodes", 2, "--nproc_per_node", 1, "--rdzv_backend", "c10d", "--rdzv_conf", "is_host=0",
                "--rdzv_endpoint", f"127.0.0.1:{store.port}")  # fmt: skip
-    words = torchrun(words, *meeting, *options)
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    jobs = [subprocess.Popen(words, cwd=folder, env=one_thread(), **pipes) for _ in range(2)]
+    jobs = [start((TORCHRUN, *meeting, *options, *words), folder) for _ in range(2)]
     try:
-        said = [job.communicate(timeout=120) for job in jobs]
-        return [Outcome(job.returncode, *texts) for job, texts in zip(jobs, said, strict=True)]
+        return [job.wait() for job in jobs]
     finally:
         for job in jobs:
-            if job.poll() is None:
-                job.terminate()  # it ends its processes
-                job.wait()
+            job.end()
 
 
 def run_of(folder: Path) -> Path:
@@ -143,8 +128,8 @@ def test_a_death_ends_the_job_and_resume_goes_on_exactly(folder, machines):
     """Rank 1 of two processes of one machine, in the second epoch; rank 0, which writes, has to notice."""
     name, *options = BASELINE
     whole = train_on_both(machines, BASELINE, "--checkpoint")
-    dying = command("tests/dying.py", "died", 1, 1, 1, ROOT / name, *options, "--checkpoint", "killed")
-    done = run_command(torchrun(dying, *TWO_PROCESSES), folder, timeout=60)
+    dying = (DYING, "died", 1, 1, 1, ROOT / name, *options, "--checkpoint", "killed")
+    done = run_apart((TORCHRUN, "--standalone", "--nproc_per_node", 2, *dying), folder)
     assert done.status == 1
     (line,) = (line for line in done.err.splitlines() if line.startswith("error: "))
     assert "another process" in line and "--resume" in line and "[rank0]" not in done.err
@@ -161,7 +146,7 @@ def test_a_job_begun_anew_by_torchrun_goes_on_exactly(folder, machines):
     """Rank 0 of two machines dies; the same command lines, which began the run, go on with it."""
     name, *options = POSEAUG
     whole = train_on_both(machines, POSEAUG, "--checkpoint")
-    dying = command("tests/dying.py", "died", 0, 1, 1, ROOT / name, *options, "--resume", "job")
+    dying = (DYING, "died", 0, 1, 1, ROOT / name, *options, "--resume", "job")
     outcomes = on_two_machines(folder, dying, "--max_restarts", 1)
     said = "".join(outcome.err for outcome in outcomes)
     assert [outcome.status for outcome in outcomes] == [0, 0], said

@@ -17,6 +17,7 @@ from common.files.npz import load_npz, save_npz
 from common.run import checkpoint
 from methods.poseaug import run_folder
 from tests.conftest import as_before_format_2, assert_refused, metric_rows, same
+from tests.mpi_inf_files import write_testing, write_training
 from tests.processes import interrupt, run_apart
 from tests.tiny_dataset import write_tiny_dataset
 
@@ -64,9 +65,7 @@ def run_of(folder: Path, lifter: str = "mlp", keypoints: str = "gt") -> Path:
 # ---------------------------------------------------------------------------------------------------- as published
 
 
-@pytest.mark.parametrize(
-    ("lifter", "keypoints"), [*((name, "gt") for name in BASELINE), *(("mlp", k) for k in KEYPOINTS[1:])]
-)
+@pytest.mark.parametrize(("lifter", "keypoints"), list(zip(BASELINE, KEYPOINTS, strict=True)))
 def test_published_commands(tmp_path, script, monkeypatch, folder, lifter, keypoints):
     """Word for word but for the number of epochs: the baseline, PoseAug from it, and the score of its best file."""
     monkeypatch.chdir(tmp_path)
@@ -208,6 +207,36 @@ def test_actions_are_exact_and_frames_can_be_left_out(here, script):
     done = script("run_baseline.py", *options)
     assert done.status == 0, done.err
     assert "1 actions, 4 views, 40 poses" in done.out  # 5 subjects, 4 views, 2 of 4 frames; no SittingDown
+
+
+def test_released_sets_and_several_cross_sets(here, script, tmp_path):
+    """MPI-INF-3DHP as released, by its own split; other sets beside it, each by its own."""
+    write_training(tmp_path / "S1" / "Seq1")
+    write_testing(tmp_path / "TS1", "01110111", "11112222")
+    done = script("data/prepare_data_3dhp.py", "--training", tmp_path, "--test", tmp_path, "--data-dir", tmp_path)
+    assert done.status == 0, done.err
+    write_tiny_dataset(tmp_path, "other", frames=3)
+    write_tiny_dataset(tmp_path, "more", frames=2)
+    own = (*MLP, "-d", "3dhp", "--data-dir", tmp_path, "--cross_data", "other,more")
+    done = script("run_baseline.py", *own, "--epochs", 1, "--checkpoint", tmp_path / "runs")
+    assert done.status == 0, done.err
+    run = run_of(tmp_path / "runs")
+    (row,) = metric_rows(run)
+    for column in ("error_h36m", "error_3dhp", "cross_more"):
+        assert {f"{column}_p1", f"{column}_p2"} < row.keys()
+    assert "3DHP MPJPE" in done.out and "MORE MPJPE" in done.out and "Standing or walking" in done.out
+    done = script("run_evaluate.py", *own, "--evaluate", run / "ckpt_best.pth.tar")
+    assert done.status == 0, done.err
+    assert f"MORE: Protocol #1   (MPJPE) overall average: {row['cross_more_p1']:.2f} (mm)" in done.out
+    results = json.loads((run / "results_ckpt_best_3dhp_gt.json").read_text())
+    assert "31 thresholds" in results["PCK, AUC"] and list(results["results"]) == ["3DHP", "OTHER", "MORE"]
+    for part in results["results"].values():
+        assert {"MPJVE", "PCK14", "AUC14"} < part["overall"]["mean over frames"].keys()
+    assert results["results"]["3DHP"]["poses"] == 6 and results["results"]["OTHER"]["poses"] == 2 * 3 * 4 * 3
+    done = script(
+        "run_poseaug.py", *own, "--pretrain", "False", "--epochs", 1, "--warmup", 0, "--checkpoint", tmp_path / "a"
+    )
+    assert done.status == 0 and "cross_more_p1" in metric_rows(run_of(tmp_path / "a"))[-1], done.err
 
 
 def test_without_cross_data_it_goes_on_and_says_so(tmp_path, folder, monkeypatch, script, caplog):

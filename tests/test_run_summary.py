@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import shlex
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -16,7 +15,8 @@ from PIL import Image
 
 from common.errors import InputError
 from methods.poseaug import grid, summary
-from tests.conftest import ROOT, assert_refused, command, one_thread
+from tests.conftest import ROOT, assert_refused
+from tests.processes import start
 from tests.tiny_dataset import write_tiny_dataset
 
 PROTOCOL = {
@@ -514,14 +514,12 @@ def test_grid_of_the_real_scripts_stops_at_a_signal_and_goes_on(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     write_tiny_dataset(tmp_path, frames=4, actions=("Walking",))
     (tmp_path / "g.yaml").write_text(textwrap.dedent(REAL))
-    line = command("run_summary.py", "--grid", "g.yaml", "--run")
-    process = subprocess.Popen(line, cwd=tmp_path, env=one_thread(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    while not process.stdout.readline().startswith(b"started"):
-        assert process.poll() is None, process.stderr.read()
-    process.terminate()
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 143 and out.startswith(b"stopped   baseline mlp gt"), (out, err)
-    assert b"stopped with 2 runs to do" in err and err.count(b"\n") == 1
+    first = start(("run_summary.py", "--grid", "g.yaml", "--run"), tmp_path)
+    first.wait_for("started")
+    first.process.terminate()
+    status, out, err = first.wait(60)
+    assert status == 143 and "\nstopped   baseline mlp gt" in out, (out, err)
+    assert "stopped with 2 runs to do" in err and err.count("\n") == 1
     done = script("run_summary.py", "--grid", "g.yaml", "--run")
     assert done.status == 0 and "g.yaml: 2 runs, 0 finished, 2 to do" in done.out, done
     assert "| SimpleBaseline | baseline |" in done.out and (tmp_path / "checkpoint/g/summary_tiny.png").exists()

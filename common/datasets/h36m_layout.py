@@ -1,35 +1,41 @@
-"""Human3.6M-layout files (VideoPose3D's) -> one `PoseSet` of flat tensors per split.
+"""Human3.6M-layout files (VideoPose3D's, and any data set's) -> one `PoseSet` of flat tensors per split.
 
-`data_3d_NAME.npz` holds `positions_3d`: subject -> action -> (T, 32, 3) metres, world frame.
-`data_2d_NAME_KEYPOINTS.npz` holds `positions_2d`: subject -> action -> one (T, 17, 2) array in pixels per view, and
-`metadata`. Poses come out in the camera frame (metres, absolute), joints in the order of the skeleton asked for.
+`data_3d_NAME.npz` holds `positions_3d`: subject -> action -> (T, 32, 3) metres, world frame; and what the `contract`
+says. `data_2d_NAME_KEYPOINTS.npz` holds `positions_2d`: subject -> action -> one (T, 17, 2) array in pixels per view,
+or (T, 17, 3) with confidences, and `metadata`. Poses come out in the camera frame (metres, absolute), joints in the
+order of the skeleton asked for. Without a 2D file "gt" and "noisy" are made of the poses.
 """
 
 import ctypes
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from common.camera import Camera, h36m_cameras, world_to_camera
+from common.camera import Camera, world_to_camera
+from common.datasets import sanity
+from common.datasets.contract import LAYOUTS_3D, Contract, find_3d, layouts_2d, read_contract
+from common.datasets.projected import MADE, Noise, disturb, see
 from common.errors import InputError
 from common.files.npz import load_npz
 from common.h36m import action_label, canonical_action
 from common.pose_set import PoseSet, Sequence, sequence_index
-from common.skeleton import COCO_17, H36M_16, H36M_17, H36M_32, MPII_16, Skeleton, convert
+from common.skeleton import H36M_17, Skeleton, conversion_matrix, convert
 
 log = logging.getLogger(__name__)
 
-LAYOUTS_3D = (H36M_32, H36M_17, H36M_16)
-LAYOUTS_2D = {"h36m": (H36M_17, H36M_16, H36M_32), "coco": (COCO_17,), "mpii": (MPII_16,)}  # by metadata's layout_name
+DEFAULT_NOISE = Noise()
 
 
 def load_pose_set(
@@ -44,70 +50,180 @@ def load_pose_set(
     skeleton: Skeleton = H36M_17,
     device: str | torch.device = "cpu",
     exact_actions: bool = False,
+    noise: Noise = DEFAULT_NOISE,
 ) -> PoseSet:
     """Read one split. The synthetic set must have been made (`common.synthetic.dataset.ensure`).
+
+    Frames without a person, and those that lack a joint, are left out with a word about their number; what follows them
+    is a sequence of its own.
 
     Args:
         subjects, actions: lists, or text with commas; for actions, and `exact_actions`, see `select_actions`.
         views: camera numbers, None for all.
         subset, downsample: see `frame_window`.
         skeleton: the joints to deliver; both files are converted to it by joint name.
+        noise: of keypoints "noisy" that no file holds.
 
     Raises:
-        InputError: a file is missing or damaged, a name unknown, a length, joint count or value wrong.
+        InputError: a file is missing or damaged, a name unknown, a length, joint count or value wrong; poses or
+            keypoints are in another unit or frame.
     """
-    source = _read_source(*find_files(Path(data_dir), dataset, keypoints), _names(subjects), dataset)
-    clips, start = [], 0
+    file_3d, file_2d = find_files(Path(data_dir), dataset, keypoints)
+    source = _read_source(file_3d, file_2d, _names(subjects), dataset, skeleton)
+    source.noise = noise if keypoints == "noisy" else None
+    clips = []
     for subject, action in source.pairs(actions, exact_actions):
         for view in source.views(subject, action, views):
             frames = frame_window(source.paired_length(subject, action, view), subset, downsample)
             if frames:
-                camera = source.cameras[subject][view]
-                clips.append(_Clip(Sequence(subject, action, view, start, len(frames), camera, dataset), frames))
-                start += len(frames)
+                clips.append(_Clip(subject, action, view, source.contract.views(subject, action)[view], frames))
     if not clips:
         raise InputError(f"no poses left: --subset {subset} --downsample {downsample} leave no frame")
     with _one_thread():
-        points_2d, points_3d = _fill(source, clips, skeleton)
-    sequences = tuple(clip.sequence for clip in clips)
-    frames = [torch.arange(c.frames.start, c.frames.stop, c.frames.step, dtype=torch.int32) for c in clips]
-    return PoseSet(points_2d, skeleton, sequences, sequence_index(sequences), torch.cat(frames), points_3d).to(device)
+        pose_set = _fill(source, clips, skeleton, dataset)
+        odd = sanity.far_apart(pose_set) if file_2d else ""
+    if odd:
+        log.warning("%s and %s: %s", file_2d, file_3d.name, odd)
+    return pose_set.to(device)
+
+
+def load_keypoints(data_dir: str | Path, dataset: str, keypoints: str, skeleton: Skeleton = H36M_17) -> PoseSet:
+    """Read `data_2d_NAME_KEYPOINTS.npz` alone, all subjects: a set without poses and cameras, as videos have it.
+
+    Raises:
+        InputError: as `load_pose_set`.
+    """
+    file = Path(data_dir) / f"data_2d_{dataset}_{keypoints}.npz"
+    content = load_npz(file, required=("positions_2d",))
+    tree = content.pop("positions_2d")
+    tree = _by_subject(tree, list(tree) if isinstance(tree, dict) else [], file, "positions_2d")
+    metadata, contract = content.get("metadata"), Contract(file)
+    layout = _layout(tree, lambda joints: layouts_2d(metadata, file, contract, joints), 2, file)
+    source = _Source(file, file, {}, tree, layout, layout, contract)
+    clips = [
+        _Clip(str(subject), action, view, None, range(len(points)))
+        for subject, actions in tree.items() for action, views in actions.items() for view, points in enumerate(views)
+    ]  # fmt: skip
+    left_out = _LeftOut(sum(len(clip.frames) for clip in clips))
+    kept, scores, sequences, numbers, end = [], [], [], [], 0
+    for clip in clips:
+        found = source.read(tree[clip.subject][clip.action], clip, skeleton)
+        gone = left_out.add(clip, found.lost)
+        _check_finite(found.keypoints, gone, clip, file)
+        for run in _runs(gone, len(clip.frames)):
+            kept.append(found.keypoints[run])
+            scores.append(torch.ones(kept[-1].shape[:2]) if found.confidence is None else found.confidence[run])
+            numbers.append(torch.arange(run.start, run.stop, dtype=torch.int32))
+            sequences.append(Sequence(clip.subject, clip.action, clip.view, end, len(kept[-1]), None, dataset))
+            sanity.check_pixels(kept[-1], f"{file}: {clip}")
+            end += len(kept[-1])
+    left_out.report(end)
+    if not end:
+        raise InputError(f"{file} has no frames")
+    sequences = tuple(sequences)
+    return PoseSet(
+        torch.cat(kept), skeleton, sequences, sequence_index(sequences), torch.cat(numbers),
+        confidence=torch.cat(scores) if source.has_confidence else None,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _Clip:
-    """A sequence to be, and its frames in the source."""
+    """What one camera sees of an action, and which frames of it are asked for."""
 
-    sequence: Sequence
+    subject: str
+    action: str
+    view: int
+    camera: Camera | None
     frames: range
-
-    @property
-    def rows(self) -> slice:
-        return slice(self.sequence.start, self.sequence.start + self.sequence.length)
 
     @property
     def window(self) -> slice:
         return slice(self.frames.start, self.frames.stop, self.frames.step)
 
+    def __str__(self) -> str:
+        return f"subject {self.subject}, action {self.action}, view {self.view}"
 
-def _fill(source: "_Source", clips: list[_Clip], skeleton: Skeleton) -> tuple[Tensor, Tensor]:
-    """Keypoints (N, J, 2) and camera-frame poses (N, J, 3), written in place; the source is freed along the way."""
-    total = clips[-1].rows.stop
-    points_2d, points_3d = torch.empty(total, skeleton.num_joints, 2), torch.empty(total, skeleton.num_joints, 3)
-    for (subject, action), group in groupby(clips, key=lambda clip: clip.sequence[:2]):
-        world = _converted(source.poses[subject].pop(action), source.layout_3d, skeleton)
-        pixels = source.keypoints[subject].pop(action)
+
+class _View(NamedTuple):
+    """Keypoints (T, J, 2) of one camera, their confidence (T, J), and frames (T,) to leave out by the reason."""
+
+    keypoints: Tensor
+    confidence: Tensor | None = None
+    lost: Mapping[str, np.ndarray] = MappingProxyType({})
+
+
+def _fill(source: "_Source", clips: list[_Clip], skeleton: Skeleton, dataset: str) -> PoseSet:
+    """The set, its tensors written in place, frames without a whole person left out; the source is freed on the way."""
+    total, joints = sum(len(clip.frames) for clip in clips), skeleton.num_joints
+    points_2d, points_3d = torch.empty(total, joints, 2), torch.empty(total, joints, 3)
+    confidence = torch.ones(total, joints) if source.has_confidence else None
+    sequences, numbers, left_out, end = [], [], _LeftOut(total), 0
+    for (subject, action), group in groupby(clips, key=lambda clip: (clip.subject, clip.action)):
+        world, lost = source.world(subject, action, skeleton)
+        pixels = source.keypoints[subject].pop(action) if source.file_2d else None
         for clip in group:
-            camera = clip.sequence.camera
-            points_2d[clip.rows] = _converted(pixels[clip.sequence.view][clip.window], source.layout_2d, skeleton)
-            points_3d[clip.rows] = world_to_camera(
-                world[clip.window], torch.tensor(camera.orientation), torch.tensor(camera.translation)
-            )
-            _check_finite(points_2d[clip.rows], clip, source.file_2d)
-            _check_finite(points_3d[clip.rows], clip, source.file_3d)
+            orientation, place = torch.tensor(clip.camera.orientation), torch.tensor(clip.camera.translation)
+            pose = world_to_camera(world[clip.window], orientation, place)
+            view = source.make(pose, clip, len(world)) if pixels is None else source.read(pixels, clip, skeleton)
+            gone = left_out.add(clip, {why: frames[clip.window] for why, frames in lost.items()} | dict(view.lost))
+            _check_finite(view.keypoints, gone, clip, source.file_2d)
+            _check_finite(pose, gone, clip, source.file_3d)
+            frames = torch.arange(clip.frames.start, clip.frames.stop, clip.frames.step, dtype=torch.int32)
+            for run in _runs(gone, len(pose)):
+                rows = slice(end, end + run.stop - run.start)
+                points_2d[rows], points_3d[rows] = view.keypoints[run], pose[run]
+                if view.confidence is not None:
+                    confidence[rows] = view.confidence[run]
+                sequences.append(Sequence(subject, action, clip.view, end, rows.stop - end, clip.camera, dataset))
+                numbers.append(frames[run])
+                if pixels is not None:
+                    sanity.check_pixels(points_2d[rows], f"{source.file_2d}: {clip}")
+                end = rows.stop
         del world, pixels
         _trim_memory()
-    return points_2d, points_3d
+    left_out.report(end)
+    sequences = tuple(sequences)
+    return PoseSet(
+        points_2d[:end], skeleton, sequences, sequence_index(sequences), torch.cat(numbers), points_3d[:end],
+        confidence=None if confidence is None else confidence[:end],
+    )  # fmt: skip
+
+
+class _LeftOut:
+    """Count of the frames left out, for one line about them."""
+
+    def __init__(self, total: int):
+        self.total, self.reasons, self.first = total, Counter(), ""
+
+    def add(self, clip: _Clip, lost: Mapping[str, np.ndarray]) -> np.ndarray | None:
+        """The frames (T,) of a clip to leave out, for any of the reasons; None: none."""
+        gone = None
+        for why, frames in lost.items():
+            frames = frames if gone is None else frames & ~gone
+            if frames.any():
+                self.reasons[why] += int(frames.sum())
+                self.first = self.first or f"{clip}, frame {clip.frames[int(frames.argmax())]}"
+                gone = frames if gone is None else gone | frames
+        return gone
+
+    def report(self, kept: int) -> None:
+        """Say it; an InputError where nothing is left."""
+        if not self.reasons:
+            return
+        reasons = ", ".join(f"{count:,} {why}" for why, count in self.reasons.items())
+        text = f"{self.total - kept:,} of {self.total:,} frames left out: {reasons} (first: {self.first})"
+        if not kept:
+            raise InputError(f"{text}: no poses left")
+        log.warning(text)
+
+
+def _runs(gone: np.ndarray | None, length: int) -> list[slice]:
+    """The frames that are not gone, in runs without a gap."""
+    if gone is None:
+        return [slice(0, length)]
+    edges = np.flatnonzero(np.diff(np.concatenate(([True], gone, [True])).astype(np.int8)))
+    return [slice(start, stop) for start, stop in edges.reshape(-1, 2).tolist()]
 
 
 def _converted(points: np.ndarray, layout: Skeleton, skeleton: Skeleton) -> Tensor:
@@ -132,35 +248,74 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _check_finite(points: Tensor, clip: _Clip, file: Path) -> None:
-    """Refuse NaN and infinity in (T, J, D) by name of the first frame."""
+def _check_finite(points: Tensor, gone: np.ndarray | None, clip: _Clip, file: Path | None) -> None:
+    """Refuse NaN and infinity in (T, J, D), but for frames that are gone, by name of the first frame."""
     if points.sum().isfinite():  # one quick pass; a bad value anywhere spoils the sum
         return
     finite = points.isfinite().all(-1).all(-1)
+    finite = finite if gone is None else finite | torch.from_numpy(gone)
     if not finite.all():
-        seq, frame = clip.sequence, clip.frames[int(finite.int().argmin())]
+        frame = clip.frames[int(finite.int().argmin())]
         raise InputError(
-            f"NaN or infinity in {file}: subject {seq.subject}, action {seq.action}, view {seq.view}, frame {frame} "
-            f"({int((~finite).sum())} bad frames in this sequence); repair the file or choose other actions"
+            f"NaN or infinity in {file}: {clip}, frame {frame} ({int((~finite).sum())} bad frames in this sequence); "
+            "repair the file or choose other actions"
         )
 
 
 @dataclass
 class _Source:
-    """What the two files hold for the subjects asked for, action names levelled; nothing converted yet."""
+    """What the files hold for the subjects asked for, action names levelled; nothing converted yet."""
 
     file_3d: Path
-    file_2d: Path
+    file_2d: Path | None  # None: keypoints are made of the poses
     poses: dict[str, dict[str, np.ndarray]]
     keypoints: dict[str, dict[str, list[np.ndarray]]]
     layout_3d: Skeleton
     layout_2d: Skeleton
+    contract: Contract
     # S11's video of Directions is damaged in Human3.6M: the field leaves it out, or has fewer detections than poses.
     broken: tuple[tuple[str, str], ...] = ()
-    cameras: dict[str, tuple[Camera, ...]] = field(default_factory=h36m_cameras)
+    noise: Noise | None = None  # of made keypoints
+
+    @cached_property
+    def has_confidence(self) -> bool:
+        """Whether any keypoints of the file have a third column."""
+        views = (view for actions in self.keypoints.values() for views in actions.values() for view in views)
+        return any(view.shape[-1] == 3 for view in views)
+
+    def world(self, subject: str, action: str, skeleton: Skeleton) -> tuple[Tensor, dict[str, np.ndarray]]:
+        """World poses (T, J, 3), metres, z up, and the frames (T,) of nobody; they are taken out of the source."""
+        poses = _converted(self.poses[subject].pop(action), self.layout_3d, skeleton)
+        lost = sanity.lost_frames(poses.numpy())
+        return self.contract.frame.to_world(poses), {f"without a person in {self.file_3d}": lost[0]} if lost else {}
+
+    def read(self, views: list[np.ndarray], clip: _Clip, skeleton: Skeleton) -> _View:
+        """The keypoints that the file has for a clip."""
+        points = views[clip.view][clip.window]
+        scores = points[..., 2] if points.shape[-1] == 3 else None
+        keypoints = _converted(points[..., :2], self.layout_2d, skeleton)
+        matrix = conversion_matrix(self.layout_2d, skeleton)
+        if (matrix.max(1) == 1).all():  # a selection has the marks of what is missing in it
+            used, checked = matrix.argmax(1), keypoints.numpy()
+        else:
+            used = np.flatnonzero(matrix.any(0))
+            checked = points[:, used, :2]
+        lost = sanity.lost_frames(checked, None if scores is None else scores[:, used])
+        reasons = (f"without a person in {self.file_2d}", f"with joints missing in {self.file_2d}")
+        confidence = None if scores is None else _converted(scores[..., None], self.layout_2d, skeleton)[..., 0]
+        return _View(keypoints, confidence, dict(zip(reasons, lost, strict=True)) if lost else {})
+
+    def make(self, pose: Tensor, clip: _Clip, length: int) -> _View:
+        """Keypoints made of the poses (T, J, 3), camera frame, of a sequence of `length` frames."""
+        keypoints, hidden = see(pose, clip.camera)
+        if self.noise:
+            keypoints = disturb(keypoints, clip.frames, length, self.noise, str(clip))
+        return _View(keypoints, None, {"with somebody not in front of the camera": hidden} if hidden.any() else {})
 
     def pairs(self, actions: str | Iterable[str], exact: bool) -> list[tuple[str, str]]:
         """(subject, action) in the order of the subjects and of the 2D file; what only one file has is left out."""
+        if self.file_2d is None:
+            self.keypoints = {subject: dict.fromkeys(actions, []) for subject, actions in self.poses.items()}
         trees = (*self.keypoints.values(), *self.poses.values())
         chosen = select_actions(dict.fromkeys(action for tree in trees for action in tree), actions, exact)
         pairs = []
@@ -188,10 +343,12 @@ class _Source:
 
     def views(self, subject: str, action: str, wanted: Iterable[int] | None) -> list[int]:
         """The views of an action that are asked for; as many arrays as cameras must be there."""
-        found, cameras = len(self.keypoints[subject][action]), len(self.cameras[subject])
+        cameras = len(self.contract.views(subject, action))
+        found = len(self.keypoints[subject][action]) if self.file_2d else cameras
         if found != cameras:
             raise InputError(
-                f"{self.file_2d} has {found} views of subject {subject}, action {action}; expected {cameras}"
+                f"{self.file_2d} has {found} views of subject {subject}, action {action}; expected {cameras}, one for "
+                f"each camera of {'Human3.6M' if self.contract.cameras is None else self.file_3d}"
             )
         wanted = range(cameras) if wanted is None else sorted(set(wanted))
         for view in wanted:
@@ -201,7 +358,10 @@ class _Source:
 
     def paired_length(self, subject: str, action: str, view: int) -> int:
         """Frames that both files have. Detections go on after the last pose; they must not end before it."""
-        poses, keypoints = self.poses[subject][action], self.keypoints[subject][action][view]
+        poses = self.poses[subject][action]
+        if self.file_2d is None:
+            return len(poses)
+        keypoints = self.keypoints[subject][action][view]
         if len(keypoints) < len(poses):
             lengths = f"subject {subject}, action {action}, view {view} has {len(keypoints)} frames, {len(poses)} poses"
             if not self._is_broken(subject, action):
@@ -210,28 +370,45 @@ class _Source:
         return min(len(keypoints), len(poses))
 
 
-def _read_source(file_3d: Path, file_2d: Path, subjects: list[str], dataset: str) -> _Source:
-    """Read both files and check what is in them: subjects, cameras, shapes."""
+def _read_source(file_3d: Path, file_2d: Path | None, subjects: list[str], dataset: str, skeleton: Skeleton) -> _Source:
+    """Read the files and check what is in them: subjects, cameras, shapes, units."""
     arrays = load_npz(file_3d, required=("positions_3d",))
+    contract = read_contract(arrays, file_3d)
+    if isinstance(arrays["positions_3d"], dict):
+        contract.check_subjects(arrays["positions_3d"])
     poses = _by_subject(arrays.pop("positions_3d"), subjects, file_3d, "positions_3d")
-    arrays = load_npz(file_2d, required=("positions_2d",))
-    keypoints = _by_subject(arrays.pop("positions_2d"), subjects, file_2d, "positions_2d")
-    without = [subject for subject in subjects if subject not in h36m_cameras()]
-    if without:
-        raise InputError(f"no camera calibration for {', '.join(without)}; there is for: {', '.join(h36m_cameras())}")
-    metadata = arrays.get("metadata")
-    name = str(metadata.get("layout_name", "h36m")) if isinstance(metadata, dict) else "h36m"
-    if name not in LAYOUTS_2D:
-        raise InputError(f"{file_2d} names the joint layout {name!r}; known: {', '.join(LAYOUTS_2D)}")
-    return _Source(
-        file_3d,
-        file_2d,
-        poses,
-        keypoints,
-        _layout(poses, LAYOUTS_3D, 3, file_3d),
-        _layout(keypoints, LAYOUTS_2D[name], 2, file_2d),
-        broken=(("S11", "Directions"),) if dataset.startswith("h36m") else (),
-    )
+    own = (contract.skeleton,) if contract.skeleton else LAYOUTS_3D
+    layout_3d = _layout(poses, lambda joints: own, 3, file_3d)
+    contract = _check_people(poses, layout_3d, contract, arrays, skeleton)
+    keypoints, layout_2d = {}, layout_3d
+    if file_2d:
+        content = load_npz(file_2d, required=("positions_2d",))
+        keypoints = _by_subject(content.pop("positions_2d"), subjects, file_2d, "positions_2d")
+        metadata = content.get("metadata")
+        layout_2d = _layout(keypoints, lambda joints: layouts_2d(metadata, file_2d, contract, joints), 2, file_2d)
+        conversion_matrix(layout_2d, skeleton)
+    broken = (("S11", "Directions"),) if dataset.startswith("h36m") else ()
+    return _Source(file_3d, file_2d, poses, keypoints, layout_3d, layout_2d, contract, broken)
+
+
+def _check_people(
+    poses: dict[str, dict[str, np.ndarray]], layout: Skeleton, contract: Contract, arrays: dict, skeleton: Skeleton
+) -> Contract:
+    """The contract, with the axis that people stand along where the file does not say it and has cameras of its own;
+    poses in another unit, and people who lie on their side in Human3.6M's rooms, are refused.
+    """
+    few = [sanity.sample(takes[action], layout, skeleton) for takes in poses.values() for action in takes]
+    sanity.check_size(few, skeleton, contract.frame.unit, str(contract.file))
+    up = "z" if contract.says_up else sanity.up_axis(few, skeleton)
+    if up == "z":
+        return contract
+    said = f"{contract.file}: people stand along {up}, not z"
+    if contract.cameras is None:
+        raise InputError(
+            f"{said}, which is up in Human3.6M's rooms; turn them, or name the file's axis: metadata {{'up': '{up}'}}"
+        )
+    log.warning("%s: taken as the axis that points up; metadata {'up': '%s'} says so", said, up)
+    return read_contract({**arrays, "metadata": {**(arrays.get("metadata") or {}), "up": up}}, contract.file)
 
 
 def _by_subject(data: Any, subjects: list[str], file: Path, key: str) -> dict[str, dict[str, Any]]:
@@ -240,7 +417,10 @@ def _by_subject(data: Any, subjects: list[str], file: Path, key: str) -> dict[st
         raise InputError(f"{file}: {key} is not a dict of subject -> action -> data (VideoPose3D's layout)")
     unknown = [subject for subject in subjects if subject not in data]
     if unknown or not subjects:
-        raise InputError(f"unknown subject {', '.join(unknown) or repr('')}; {file} has: {', '.join(map(str, data))}")
+        raise InputError(
+            f"unknown subject {', '.join(unknown) or repr('')}; {file} has: {', '.join(map(str, data))}; choose with "
+            "--subjects-train and --subjects-test, or in the metadata of the 3D file"
+        )
     levelled = {name: {canonical_action(str(action)): data[name][action] for action in data[name]} for name in subjects}
     for subject, actions in levelled.items():
         if len(actions) < len(data[subject]):
@@ -248,8 +428,12 @@ def _by_subject(data: Any, subjects: list[str], file: Path, key: str) -> dict[st
     return levelled
 
 
-def _layout(tree: dict[str, dict[str, Any]], layouts: tuple[Skeleton, ...], dims: int, file: Path) -> Skeleton:
-    """The one joint layout, among those possible, of every array in subject -> action -> array or views."""
+def _layout(
+    tree: dict[str, dict[str, Any]], layouts: Callable[[int], tuple[Skeleton, ...]], dims: int, file: Path
+) -> Skeleton:
+    """The one joint layout of every array in subject -> action -> array or views, among those possible for a number of
+    joints.
+    """
     found = None
     for subject, actions in tree.items():
         for action, value in actions.items():
@@ -258,28 +442,32 @@ def _layout(tree: dict[str, dict[str, Any]], layouts: tuple[Skeleton, ...], dims
                 where = f"{file}: subject {subject}, action {action}" + (f", view {view}" if dims == 2 else "")
                 if not isinstance(points, np.ndarray) or points.dtype.kind not in "fiu" or points.ndim != 3:
                     raise InputError(f"{where} is not a number array (frames, joints, {dims})")
-                if points.shape[2] != dims:
-                    raise InputError(f"{where} has shape {points.shape}; expected (frames, joints, {dims})")
-                found = found or next((known for known in layouts if known.num_joints == points.shape[1]), None)
+                if points.shape[2] != dims and (dims, points.shape[2]) != (2, 3):
+                    more = ", or (frames, joints, 3) with confidences" if dims == 2 else ""
+                    raise InputError(f"{where} has shape {points.shape}; expected (frames, joints, {dims}){more}")
+                possible = [found] if found else layouts(points.shape[1])
+                found = found or next((known for known in possible if known.num_joints == points.shape[1]), None)
                 if found is None or points.shape[1] != found.num_joints:
-                    names = " or ".join(known.name for known in ([found] if found else layouts))
+                    names = " or ".join(known.name for known in possible)
                     raise InputError(f"{where} has {points.shape[1]} joints; expected the layout {names}")
     if found is None:
         raise InputError(f"{file} has no actions for {', '.join(tree)}")
     return found
 
 
-def find_files(data_dir: Path, dataset: str, keypoints: str) -> tuple[Path, Path]:
-    """The 3D and the 2D file of a data set.
+def find_files(data_dir: Path, dataset: str, keypoints: str) -> tuple[Path, Path | None]:
+    """The 3D and the 2D file of a data set; no 2D file for keypoints that can be made of the poses.
 
     Raises:
         InputError: one is missing: which, where it was looked for, which keypoints there are, how to get the file.
     """
-    file_3d = data_dir / f"data_3d_{dataset}.npz"
+    file_3d = find_3d(data_dir, dataset)
     file_2d = data_dir / f"data_2d_{dataset}_{keypoints}.npz"
     missing = [path.name for path in (file_3d, file_2d) if not path.exists()]
     if not missing:
         return file_3d, file_2d
+    if missing == [file_2d.name] and keypoints in MADE:
+        return file_3d, None
     prefix = f"data_2d_{dataset}_"
     others = sorted(path.stem.removeprefix(prefix) for path in data_dir.glob(f"{prefix}*.npz"))
     found = f"; keypoints found there for {dataset}: {', '.join(others)}" if others else ""
@@ -288,6 +476,8 @@ def find_files(data_dir: Path, dataset: str, keypoints: str) -> tuple[Path, Path
     how = "put the files there or name their folder with --data-dir"
     if dataset == "h36m":
         how += "; VideoPose3D's DATASETS.md tells how to get and prepare Human3.6M"
+    if file_3d.exists():
+        how += "; -k gt and -k noisy need no 2D file"
     raise InputError(
         f"{' and '.join(missing)} not found in {data_dir.absolute()}{found}; {how}; -d synthetic -k gt needs no files"
     )

@@ -1,4 +1,4 @@
-"""What the scripts that prepare Human3.6M share: its takes and their names, checks, archives, and the 2D files' form.
+"""Takes of Human3.6M, for the scripts that prepare it: names, checks, archives, and the form of the 2D files.
 
 A take is one recording, "Walking 1"; a video is a take in one camera. VideoPose3D's rules (Pavllo et al., CVPR 2019):
 seven subjects, 15 actions, two takes of each; "TakingPhoto" and "WalkingDog" are Photo and WalkDog; S11's take
@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 
 from common.camera import h36m_cameras
-from common.datasets.h36m_layout import LAYOUTS_2D
+from common.datasets.contract import LAYOUTS_2D
 from common.errors import InputError
 from common.files.npz import load_npz, save_npz
 from common.h36m import SUBJECTS, action_label, canonical_action

@@ -7,26 +7,24 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from common.datasets.h36m_layout import load_pose_set
+from common.datasets.contract import own_split
+from common.datasets.h36m_layout import DEFAULT_NOISE, load_pose_set
+from common.datasets.mpi_inf_release import CHEST_CAMERAS, annotations, h36m_joints
+from common.datasets.projected import Noise
 from common.errors import InputError
 from common.h36m import TRAIN_SUBJECTS
 from common.pose_set import PoseSet, Sequence, joined, sequence_index, still_images
-from common.skeleton import H36M_17, MPI_INF_3DHP_17, convert
+from common.skeleton import H36M_17
 
 MPII_FILE = "mpii_poses.npy"
 MPII_SEED, MPII_TRAIN_SHARE = 100, 0.9  # of the published split
 MPI_INF_FOLDER = "mpi_inf_3dhp"
-MPI_INF_CHEST_CAMERAS = (0, 2, 4, 7, 8)
 MPI_INF_TEST_SUBJECTS = ("S8",)
-# The place of each joint of MPI_INF_3DHP_17 among the data set's 28. The published list has head and head top the other
-# way round, which puts the nose above the head.
-MPI_INF_JOINTS = (7, 5, 14, 15, 16, 9, 10, 11, 23, 24, 25, 18, 19, 20, 4, 3, 6)
 WITHOUT_3D = ("mpii", "3dhp")
 SPLITS = ("train", "test")
 
@@ -60,13 +58,15 @@ def load_poses_2d(
     split: str = "train",
     with_poses: bool = False,
     middle_spine: bool = False,
+    noise: Noise = DEFAULT_NOISE,
 ) -> PoseSet:
     """Read the 2D poses of one or several sets, one after the other.
 
     Args:
         names: a list, or text with commas. "mpii": `mpii_poses.npy`; "3dhp": MPI-INF-3DHP's training videos, the chest
             cameras; any other: `data_2d_NAME_KEYPOINTS.npz` in Human3.6M's layout (h36m, synthetic, cmu).
-        keypoints, subjects, actions: of the sets in Human3.6M's layout (`h36m_layout.load_pose_set`).
+        keypoints, subjects, actions, noise: of the sets in Human3.6M's layout (`h36m_layout.load_pose_set`); without
+            subjects each set's own split.
         downsample: every n-th frame, of videos.
         split: "train" or "test", where the set has a split of its own. MPII: the published one, 90 % to train.
             MPI-INF-3DHP: subject S8 to test (the published test, the first 1,000 training poses, is no test).
@@ -92,7 +92,8 @@ def load_poses_2d(
         elif name == "3dhp":
             part = _videos(*_load_mpi_inf(Path(data_dir) / MPI_INF_FOLDER, split, downsample), downsample, name)
         else:
-            part = load_pose_set(data_dir, name, keypoints, subjects, actions, downsample=downsample)
+            people = subjects or own_split(data_dir, name)[SPLITS.index(split)]
+            part = load_pose_set(data_dir, name, keypoints, people, actions, downsample=downsample, noise=noise)
             part = part if with_poses else replace(part, poses=None)
         _check(part.keypoints, name)
         parts.append(part)
@@ -174,25 +175,7 @@ def _load_mpi_inf(folder: Path, split: str, downsample: int) -> tuple[Tensor, li
 
 
 def _chest_views(file: Path) -> list[np.ndarray]:
-    """Keypoints (T, 17, 2) float32 in each chest camera: the cells of annot2, each (T, 56) pixels."""
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise InputError("reading MPI-INF-3DHP's annot.mat needs SciPy: pip install scipy") from error
-    try:
-        cells = loadmat(file, variable_names=["annot2"]).get("annot2")
-    except Exception as error:  # SciPy raises many kinds on a damaged file
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
-        raise InputError(f"{file} cannot be read as a MATLAB file ({reason}): fetch it again") from error
-    cameras = [] if cells is None else list(np.ravel(cells))
-    if len(cameras) <= max(MPI_INF_CHEST_CAMERAS):
-        raise InputError(f"{file}: annot2 has {len(cameras)} cameras; expected the 14 of MPI-INF-3DHP's training set")
-    return [_converted(cameras[camera], f"{file}: annot2, camera {camera}") for camera in MPI_INF_CHEST_CAMERAS]
-
-
-def _converted(points: Any, where: str) -> np.ndarray:
-    """(T, 56) numbers -> (T, 17, 2) float32."""
-    if not isinstance(points, np.ndarray) or points.dtype.kind not in "fiu" or points.shape[1:] != (56,):
-        raise InputError(f"{where} has shape {np.shape(points)}; expected numbers (frames, 56): 28 joints")
-    points = points.reshape(-1, 28, 2)[:, MPI_INF_JOINTS].astype(np.float32)
-    return convert(points, MPI_INF_3DHP_17, H36M_17)
+    """Keypoints (T, 17, 2) float32 in each chest camera."""
+    cells = annotations(file, "annot2")["annot2"]
+    where = f"{file}: annot2, camera"
+    return [h36m_joints(cells[camera], 2, f"{where} {camera}").astype(np.float32) for camera in CHEST_CAMERAS]

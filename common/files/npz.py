@@ -21,8 +21,11 @@ _DTYPE = re.compile(r"[<>|=]?(?:[biufcSU]\d+|\?|O\d?)")  # numbers, strings, obj
 _MAX_DEPTH = 64
 
 
-def load_npz(path: str | os.PathLike, required: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Read every array of an `.npz` file; an object array of shape () comes back as the object in it.
+def load_npz(
+    path: str | os.PathLike, required: tuple[str, ...] = (), only: tuple[str, ...] | None = None
+) -> dict[str, Any]:
+    """Read every array of an `.npz` file (`only`: of these, those that there are); an object array of shape () comes
+    back as the object in it.
 
     Objects may be made of dict, list, tuple, str, bytes, numbers, None and NumPy arrays; pickles of Python 2 load too.
     Arrays inside objects are read-only views of the bytes read (no second copy in memory).
@@ -38,7 +41,8 @@ def load_npz(path: str | os.PathLike, required: tuple[str, ...] = ()) -> dict[st
             raise InputError(
                 f"{path} has no array {', '.join(missing)}; it has: {', '.join(members) or 'none'}; another file?"
             )
-        return {key: _read_member(archive, info, path, key) for key, info in members.items()}
+        wanted = [key for key in members if only is None or key in only]
+        return {key: _read_member(archive, members[key], path, key) for key in wanted}
 
 
 def load_pickle(path: str | os.PathLike) -> Any:

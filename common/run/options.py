@@ -42,6 +42,11 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, description: str | None = None, **kwargs: Any) -> None:
         super().__init__(description=description, allow_abbrev=False, formatter_class=_Help, **kwargs)
+        self._steps: list[Callable[[argparse.Namespace], None]] = []
+
+    def then(self, step: Callable[[argparse.Namespace], None]) -> None:
+        """Have `step` complete the parsed options, in place: defaults that depend on other options, and on files."""
+        self._steps.append(step)
 
     def add_table(self, title: str, *tables: Table) -> Any:
         """Add the options of `tables` as a group of the help, which is returned."""
@@ -87,6 +92,8 @@ class Parser(argparse.ArgumentParser):
             if name is None:
                 self.error(f"unexpected argument {unknown[0]!r}: values follow an option, as in --epochs 50")
             self.error(f"unknown option {name}" + self._suggest(name, "--help lists the options"))
+        for step in self._steps:
+            step(options)
         return options
 
     def error(self, message: str) -> NoReturn:

@@ -13,18 +13,23 @@ from torch import Tensor
 from common import metrics
 from common.datasets.h36m_layout import load_pose_set
 from common.datasets.poses_2d import names_with_3d
+from common.datasets.projected import noise_of
 from common.draw import tables
 from common.pose_set import PoseSet
 from common.run import checkpoint
 from common.run.run import Run
+from common.skeleton import H36M_17
 from common.synthetic.dataset import ensure_named
 
 CHUNK = 4096  # poses scored at once
-NAMES = ("Kudo error", "MPJPE", "N-MPJPE", "P-MPJPE", "PCK", "AUC")
+NAMES = ("Kudo error", "MPJPE", "N-MPJPE", "P-MPJPE", "PCK", "AUC", "PCK14", "AUC14")
+JOINTS_14 = metrics.mehta_joints(H36M_17.joints)
 PROTOCOL = (
     "17 joints, root-relative; Kudo error: orthographic, scale of the truth, mean over joints (published); MPJPE: the "
     "pose at the truth's size across the image; N-MPJPE: at the best scale; P-MPJPE: Procrustes; PCK at 150 mm and AUC "
-    "of the MPJPE's pose; mirror: the better, by each metric, of the pose and its depth mirror, chosen by the truth"
+    "(mean over the 31 thresholds 0, 5, ..., 150 mm) of the MPJPE's pose, of all joints; PCK14 and AUC14: of 14, "
+    "without pelvis, spine and nose (MPI-INF-3DHP, Mehta et al. 2017); MPJVE: velocity error of the MPJPE's pose, mm a "
+    "frame; mirror: the better, by each metric, of the pose and its depth mirror, chosen by the truth"
 )
 
 
@@ -46,13 +51,13 @@ def load_test(args: Any, device: torch.device, subjects: str | None = None) -> P
     ensure_named(args.data_dir, name)
     return load_pose_set(
         args.data_dir, name, args.keypoints, subjects or args.subjects_test, args.actions,
-        downsample=args.downsample, device=device,
+        downsample=args.downsample, device=device, noise=noise_of(args),
     )  # fmt: skip
 
 
 def errors(predicted: Tensor, keypoints: Tensor, target: Tensor) -> Tensor:
     """Errors of each pose, `NAMES`. predicted: (B, 17, 3), keypoints: (B, 17, 2) pixels, target: (B, 17, 3) metres,
-    root-relative -> (B, 6), metres and shares.
+    root-relative -> (B, 8), metres and shares.
     """
     root = predicted[:, :1]
     predicted = predicted - root
@@ -66,6 +71,7 @@ def errors(predicted: Tensor, keypoints: Tensor, target: Tensor) -> Tensor:
         (
             kudo_error, metrics.mpjpe(scaled, target), metrics.n_mpjpe(predicted, target),
             metrics.p_mpjpe(predicted, target), metrics.pck(scaled, target), metrics.auc(scaled, target),
+            metrics.pck(scaled, target, joints=JOINTS_14), metrics.auc(scaled, target, JOINTS_14),
         ), -1,
     )  # fmt: skip
 
@@ -87,22 +93,25 @@ def _radius(points: Tensor) -> Tensor:
 @torch.no_grad()
 def score(predict: Predict, test: PoseSet, run: Run) -> dict[str, Tensor]:
     """Errors of every pose, (N,) each, on the CPU: millimetres, PCK and AUC in percent; then those with the better
-    mirror, "... mirror".
+    mirror, "... mirror"; then MPJVE, millimetres a frame, where frames follow each other.
     """
     targets = test.targets()
-    table = torch.zeros(len(test), 2, len(NAMES), device=run.device)
+    table, scaled = torch.zeros(len(test), 2, len(NAMES), device=run.device), torch.zeros_like(targets)
     for rows in run.shard(torch.arange(len(test), device=run.device)).split(CHUNK):
         keypoints, target = test.keypoints[rows], targets[rows]
         target = target - target[:, :1]
         with run.autocast():
             found = predict(keypoints)
+        scaled[rows] = at_true_size((found[0] - found[0][:, :1]).float(), target)
         first, second = (errors(pose.float(), keypoints, target) for pose in found)
         better = torch.cat((torch.minimum(first, second)[:, :4], torch.maximum(first, second)[:, 4:]), -1)
         table[rows] = torch.stack((first, better), 1)
-    table = run.world_size * run.average(table)  # other processes' rows are zero here
-    units = torch.tensor([1000.0, 1000, 1000, 1000, 100, 100], device=table.device)
+    table, scaled = (run.world_size * run.average(part) for part in (table, scaled))  # others' rows are zero here
+    units = torch.tensor([1000.0] * 4 + [100.0] * 4, device=table.device)
     columns = (table * units).flatten(1).cpu().unbind(-1)
-    return dict(zip((*NAMES, *(f"{name} mirror" for name in NAMES)), columns, strict=True))
+    found = dict(zip((*NAMES, *(f"{name} mirror" for name in NAMES)), columns, strict=True))
+    velocity = metrics.velocity_errors(scaled, test.relative, test.sequence)
+    return found if velocity is None else found | {"MPJVE": 1000 * velocity.cpu()}
 
 
 def no_depth(keypoints: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,13 @@
 """Options of `train_gan.py` and `test_gan.py`."""
 
+from argparse import Namespace
 from pathlib import Path
 
+from common.datasets.contract import TEST_HELP, TRAIN_HELP, check_apart, settle_test, settle_train
+from common.datasets.projected import NOISE
 from common.draw import page
-from common.h36m import TEST_LIST, TRAIN_LIST
 from common.run.options import Parser, number
+from methods.adversarial.evaluation import test_name
 from models.adversarial import losses
 
 METHODS = ("chen", "kudo")
@@ -15,10 +18,11 @@ DATA = (
     ("-k --keypoints", str, "gt", "2D input of Human3.6M-layout sets", "NAME"),
     ("--use_sh_detection", bool, False, "as --keypoints sh_detect"),
     ("--data-dir", Path, "data", "where the files lie", "DIR"),
-    ("-str --subjects-train", str, TRAIN_LIST, "training subjects", "LIST"),
-    ("-ste --subjects-test", str, TEST_LIST, "test subjects", "LIST"),
+    ("-str --subjects-train", str, "", TRAIN_HELP, "LIST"),
+    ("-ste --subjects-test", str, "", TEST_HELP, "LIST"),
     ("-a --actions", str, "*", "actions by name or beginning, * for all", "LIST"),
     ("--downsample", number(int, 1), 1, "use every n-th frame"),
+    *NOISE,
 )  # fmt: skip
 METHOD = (
     ("--method", METHODS, "chen", "see the head of this page"),
@@ -70,7 +74,14 @@ def training_parser(description: str) -> Parser:
     parser.add_table("Training", TRAINING)
     parser.add_table("Files", RUN_FOLDER)
     parser.accept(WITHOUT_EFFECT)
+    parser.then(_settle_subjects)
+    parser.then(lambda args: check_apart(args) if test_name(args) in args.dataset.split(",") else None)
     return parser
+
+
+def _settle_subjects(args: Namespace) -> None:
+    settle_train(args, args.dataset)
+    settle_test(args, test_name(args) or args.dataset)
 
 
 def testing_parser(description: str) -> Parser:
@@ -79,4 +90,5 @@ def testing_parser(description: str) -> Parser:
     parser.add_table("Data", DATA)
     parser.add_run_options(training=False, draws=False)
     parser.add_table("Testing", TESTING)
+    parser.then(_settle_subjects)
     return parser

@@ -7,9 +7,9 @@ later code, whose names and defaults these are. An option that did nothing there
 from argparse import Namespace
 from pathlib import Path
 
+from common.datasets.contract import TEST_HELP, TRAIN_HELP, check_apart, settle_test, settle_train
 from common.draw import page
 from common.errors import InputError
-from common.h36m import TEST_LIST, TRAIN_LIST
 from common.images.decode import REFINEMENTS
 from common.images.people import CropOptions
 from common.run.options import Parser, number
@@ -64,7 +64,7 @@ TRAINING_DATA = (
 )  # fmt: skip
 SYNTHETIC = (
     ("--motion", str, "synthetic", "poses: a set in Human3.6M's layout", "NAME"),
-    ("--subjects-test", str, TEST_LIST, "test subjects", "LIST"),
+    ("--subjects-test", str, "", TEST_HELP, "LIST"),
     ("--actions", str, "*", "its actions, all takes of them; * for all", "LIST"),
     ("--facing", number(float, 0, 180), 180.0,
      "only people whose chest is turned so far away from the camera, at most", "DEGREES"),
@@ -73,7 +73,7 @@ SYNTHETIC = (
     ("--no_cache", bool, False, "draw each image anew whenever it is needed"),
 )  # fmt: skip
 SYNTHETIC_TRAINING = (
-    ("--subjects-train", str, TRAIN_LIST, "training subjects", "LIST"),
+    ("--subjects-train", str, "", TRAIN_HELP, "LIST"),
     ("--synthetic_images", number(int, 2), 6000, "in 3D, and as many in 2D"),
 )  # fmt: skip
 BATCH = (("--batch_size", number(int, 1), 32, "of each GPU or process"),)
@@ -142,6 +142,9 @@ def _refuse_published(parser: Parser) -> None:
 def settle_training(parser: Parser, args: Namespace) -> None:
     """As `settle`, for the training's options, too."""
     settle(parser, args)
+    settle_train(args, args.motion)
+    if args.dataset == "synthetic":
+        check_apart(args)
     for name, values in AUGMENTATION.items():
         if getattr(args, name) < 0:
             setattr(args, name, values[args.dataset == "coco"])
@@ -163,6 +166,7 @@ def settle(parser: Parser, args: Namespace) -> None:
         args.cache = args.data_dir / "synthetic_images"
     if args.debug:
         args.num_workers = 1
+    settle_test(args, args.motion)
     parse_arch(args.arch)
     _check_sizes(parser, args)
     _check_task(parser, args)

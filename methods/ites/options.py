@@ -1,9 +1,11 @@
 """Options of the four ITES scripts, as published (Xu et al., AAAI 2021)."""
 
+from argparse import Namespace
 from pathlib import Path
 
+from common.datasets.contract import TEST_HELP, TRAIN_HELP, check_apart, settle_test, settle_train
+from common.datasets.projected import NOISE
 from common.draw import page
-from common.h36m import TEST_LIST, TRAIN_LIST
 from common.run.options import Parser, number
 
 DATA = (
@@ -11,12 +13,13 @@ DATA = (
      "reads data_3d_NAME.npz and data_2d_NAME_KEYPOINTS.npz; 'synthetic' is made on first use", "NAME"),
     ("-k --keypoints", str, "cpn_ft_h36m_dbb", "2D input: gt or a detector's name", "NAME"),
     ("--data-dir", Path, "data", "where the .npz files lie", "DIR"),
-    ("-ste --subjects-test", str, TEST_LIST, "test subjects", "LIST"),
+    ("-ste --subjects-test", str, "", TEST_HELP, "LIST"),
     ("-a --actions", str, "*", "actions by name or beginning, * for all", "LIST"),
     ("--subset", number(float, 0, 1), 1.0, "share of each sequence"),
     ("--downsample", number(int, 1), 1, "use every n-th frame"),
+    *NOISE,
 )  # fmt: skip
-TRAINING_DATA = (("-str --subjects-train", str, TRAIN_LIST, "training subjects", "LIST"),)
+TRAINING_DATA = (("-str --subjects-train", str, "", TRAIN_HELP, "LIST"),)
 RUN_FOLDER = (
     ("-c --checkpoint", Path, "checkpoint", "the run's folder", "DIR"),
     ("-r --resume", str, "",
@@ -90,7 +93,15 @@ def _training_parser(description: str, files: tuple, network: tuple) -> Parser:
     parser.add_run_options()
     parser.accept(PICTURES, WITHOUT_EFFECT)
     parser.refuse("the test scripts score and draw; training, with --resume or without, scores every epoch", TESTS)
+    parser.then(_settle_subjects)
     return parser
+
+
+def _settle_subjects(args: Namespace) -> None:
+    settle_train(args, args.dataset)
+    settle_test(args, args.dataset)
+    if not args.no_eval:
+        check_apart(args)
 
 
 def testing_parser(description: str, network: str) -> Parser:
@@ -104,4 +115,5 @@ def testing_parser(description: str, network: str) -> Parser:
     parser.add_run_options(training=False, draws=False)
     parser.accept(TRAINING_DATA, SAVED_TEACHER, others, NEW_TEACHER, TRAINING, WITHOUT_EFFECT)
     parser.refuse("the training scripts go on with a run; this one scores a checkpoint (--evaluate)", RUN_FOLDER[1:])
+    parser.then(lambda args: settle_test(args, args.dataset))
     return parser

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from common import metrics
+from common.datasets.contract import own_split
 from common.datasets.h36m_layout import load_pose_set
+from common.datasets.projected import noise_of
 from common.draw import tables
 from common.errors import InputError
-from common.h36m import TEST_LIST
 from common.pose_set import PoseSet
 from common.run.run import Run
 from common.run.state import State
@@ -28,7 +29,9 @@ from methods.ites.scaling import network_input
 PROTOCOL = "ITES protocol (scale from the truth, better of the two depth mirrors per pose)"
 PLAIN = (
     "root-relative, no choice of mirror or scale by the truth; the network does not know the size of a body, so plain "
-    "MPJPE reads its unit as metres and N-MPJPE is the one to compare"
+    "MPJPE reads its unit as metres and N-MPJPE is the one to compare; N-PCK14, N-AUC14: of its pose, 14 joints "
+    "without pelvis, spine and nose (MPI-INF-3DHP, Mehta et al. 2017), at 150 mm and over the 31 thresholds 0, 5, ..., "
+    "150 mm; N-MPJVE: its velocity error"
 )
 CHUNK = 2048  # poses scored at once: the activations of a chunk stay in cache
 RECORDED_FPS = 50.0
@@ -104,7 +107,7 @@ def load(args: Any, subjects: str, device: torch.device, training: bool = False)
     ensure_named(args.data_dir, args.dataset)
     pose_set = load_pose_set(
         args.data_dir, args.dataset, args.keypoints, subjects, args.actions,
-        subset=args.subset, downsample=args.downsample, device=device,
+        subset=args.subset, downsample=args.downsample, device=device, noise=noise_of(args),
     )  # fmt: skip
     if training:
         pose_set = replace(pose_set, poses=None)  # before the input is made: 300 MB of Human3.6M are free for it
@@ -123,26 +126,35 @@ def score(predict: Predict, split: PoseSet, run: Run) -> dict[str, Tensor]:
 
     MPJPE and P-MPJPE by the published protocol; "plain" ones root-relative without any choice of mirror or scale from
     the truth. The networks do not know the size of a body, so plain MPJPE reads their unit as metres: compare N-MPJPE.
+    The other N- columns are of N-MPJPE's poses: PCK14 and AUC14 of MPI-INF-3DHP's protocol in percent, and, where
+    frames follow each other, MPJVE, millimetres a frame.
     """
     targets = split.targets()
-    names = ("MPJPE", "P-MPJPE", "plain MPJPE", "plain N-MPJPE", "plain P-MPJPE")
-    errors = torch.zeros(len(targets), len(names), device=targets.device)
+    names = ("MPJPE", "P-MPJPE", "plain MPJPE", "plain N-MPJPE", "plain P-MPJPE", "plain N-PCK14", "plain N-AUC14")
+    errors, scaled = torch.zeros(len(targets), len(names), device=targets.device), torch.zeros_like(targets)
+    joints = metrics.mehta_joints(split.skeleton.joints)
     for rows in run.shard(torch.arange(len(targets), device=targets.device)).split(CHUNK):
         with run.autocast():
             pose = predict(split.inputs[rows]).float()
         target = targets[rows]
         published = ites_evaluation(pose, target)
         pose, target = pose - pose[:, :1], target - target[:, :1]
-        plain = metrics.mpjpe(pose, target), metrics.n_mpjpe(pose, target), published.p_mpjpe_pose
-        errors[rows] = torch.stack((published.mpjpe, published.p_mpjpe, *plain), -1)
-    errors = 1000 * run.world_size * run.average(errors)  # other processes' rows are zero here
-    return dict(zip(names, errors.cpu().unbind(-1), strict=True))
+        at_scale = metrics.at_best_scale(pose, target)
+        scaled[rows] = at_scale.float()
+        plain = metrics.mpjpe(pose, target), metrics.mpjpe(at_scale, target.double()).float(), published.p_mpjpe_pose
+        shares = metrics.pck(scaled[rows], target, joints=joints), metrics.auc(scaled[rows], target, joints)
+        errors[rows] = torch.stack((published.mpjpe, published.p_mpjpe, *plain, *(share / 10 for share in shares)), -1)
+    errors, scaled = (run.world_size * run.average(part) for part in (errors, scaled))  # others' rows are zero here
+    found = dict(zip(names, (1000 * errors).cpu().unbind(-1), strict=True))
+    velocity = metrics.velocity_errors(scaled, split.relative, split.sequence)
+    return found if velocity is None else found | {"plain N-MPJVE": 1000 * velocity.cpu()}
 
 
 def output_folder(args: Any) -> Path:
     """Where a test script writes: --output, or a folder beside the checkpoint that is named by what is scored."""
     parts = [args.checkpoint.stem, args.dataset, args.keypoints]
-    parts += [args.subjects_test] * (args.subjects_test != TEST_LIST) + [args.actions] * (args.actions != "*")
+    usual = own_split(args.data_dir, args.dataset)[1]
+    parts += [args.subjects_test] * (args.subjects_test != usual) + [args.actions] * (args.actions != "*")
     parts += [f"{name}{value:g}" for name in ("downsample", "subset") if (value := getattr(args, name)) != 1]
     return args.output or args.checkpoint.parent / re.sub(r"[^\w.,-]+", "-", "_".join(parts))
 
@@ -155,7 +167,8 @@ def report(name: str, errors: dict[str, Tensor], split: PoseSet, args: Any) -> t
         "method": f"ITES {name}", "checkpoint": str(args.checkpoint), "dataset": args.dataset,
         "keypoints": args.keypoints, "subjects": args.subjects_test, "actions_asked_for": args.actions,
         "downsample": args.downsample, "subset": args.subset, "joints": 17,
-        "unit": "mm", "protocol": {"MPJPE, P-MPJPE": PROTOCOL, "plain": PLAIN}, **tables.results_dictionary(results),
+        "unit": "mm, MPJVE mm a frame; PCK and AUC in percent",
+        "protocol": {"MPJPE, P-MPJPE": PROTOCOL, "plain": PLAIN}, **tables.results_dictionary(results),
     }  # fmt: skip
     lines = [f"{what}; millimetres, mean over frames; {PROTOCOL}:"]
     lines += [f"{metric}: {results[metric].frame_wise:.2f}" for metric in ("MPJPE", "P-MPJPE")]

@@ -4,7 +4,7 @@ Gong, Zhang and Feng, "PoseAug: A Differentiable Pose Augmentation Framework for
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,8 +15,11 @@ from torch import Tensor
 
 from common import metrics
 from common.datasets import mpi_inf_3dhp
+from common.datasets.contract import own_split
 from common.datasets.h36m_layout import load_pose_set
+from common.datasets.projected import MADE, noise_of
 from common.draw import page, tables
+from common.errors import InputError
 from common.pose_set import PoseSet, screen_keypoints, windows
 from common.run.run import Run
 from common.skeleton import H36M_16, Skeleton, mirror
@@ -26,6 +29,10 @@ from common.synthetic.dataset import ensure_named
 log = logging.getLogger(__name__)
 
 CHUNK = 4096  # poses scored at once
+PCK_AUC = (
+    "PCK: share of joints less than 150 mm off; AUC: its mean over the 31 thresholds 0, 5, ..., 150 mm (some codebases "
+    "have 41); both of all joints, PCK14 and AUC14 of 14, without pelvis and spine (MPI-INF-3DHP, Mehta et al. 2017)"
+)
 PROTOCOL = "root-relative; #1 MPJPE, #2 P-MPJPE; mean over frames"
 
 
@@ -39,30 +46,55 @@ def load_split(args: Any, subjects: str, device: torch.device, keypoints: str | 
     ensure_named(args.data_dir, args.dataset)
     pose_set = load_pose_set(
         args.data_dir, args.dataset, keypoints or args.keypoints, subjects, args.actions, downsample=args.downsample,
-        skeleton=H36M_16, exact_actions=True, device=device,
+        skeleton=H36M_16, exact_actions=True, device=device, noise=noise_of(args),
     )  # fmt: skip
     return replace(pose_set, inputs=screen_keypoints(pose_set))
 
 
-def load_cross_data(args: Any, device: torch.device) -> PoseSet | None:
-    """The other people and cameras of `--cross_data`; None, with a word about it, where the file is missing."""
+def load_cross_data(args: Any, device: torch.device) -> tuple[PoseSet, ...]:
+    """The sets of other people and cameras that `--cross_data` names, in its order; without MPI-INF-3DHP, with a word
+    about it, where its file is missing.
+
+    Raises:
+        InputError: a set or file that is not there or damaged; two of one name, the test set's included.
+    """
     wanted = args.cross_data
     if wanted == "auto":
-        wanted = "synthetic" if args.dataset == "synthetic" else "3dhp"
-    if wanted == "none":
-        return None
-    if wanted in ("synthetic", "synthetic_cross"):
-        path = ensure_cross(args.data_dir)
-    else:
-        path = mpi_inf_3dhp.find_test_set(args.data_dir) if wanted == "3dhp" else Path(wanted)
-    if path is None:
+        wanted = {"synthetic": "synthetic", "3dhp": "none"}.get(args.dataset, "3dhp")
+    names = [name.strip() for name in wanted.split(",")]
+    found = [_cross_set(name, args, device) for name in names if name not in ("none", "")]
+    sets = tuple(replace(part, inputs=screen_keypoints(part)) for part in found if part is not None)
+    labels = [args.dataset.upper(), *(part.name.upper() for part in sets)]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice:
+        raise InputError(f"--cross_data {args.cross_data}: {twice} is scored already: name other sets")
+    return sets
+
+
+def _cross_set(name: str, args: Any, device: torch.device) -> PoseSet | None:
+    """A set by its name in the data folder, or by its file; None for a missing MPI-INF-3DHP."""
+    data_dir = Path(args.data_dir)
+    if name in ("synthetic", "synthetic_cross"):
+        return mpi_inf_3dhp.load_test_set(ensure_cross(data_dir), H36M_16, device)
+    file = mpi_inf_3dhp.find_test_set(data_dir) if name == "3dhp" else Path(name)
+    if file is not None and (file.suffix == ".npz" or file.is_file()):
+        return mpi_inf_3dhp.load_test_set(file, H36M_16, device)
+    if name == "3dhp" and not (data_dir / "data_3d_3dhp.npz").is_file():
         log.warning(
             "no cross-data scores: data_extra/test_set/test_3dhp.npz is not there (see data/README.md; or "
             "--cross_data synthetic, which needs no files)"
         )
         return None
-    pose_set = mpi_inf_3dhp.load_test_set(path, H36M_16, device)
-    return replace(pose_set, inputs=screen_keypoints(pose_set))
+    return load_pose_set(
+        data_dir, name, cross_keypoints(args, name), own_split(data_dir, name)[1], downsample=args.downsample,
+        skeleton=H36M_16, device=device, noise=noise_of(args),
+    )  # fmt: skip
+
+
+def cross_keypoints(args: Any, name: str) -> str:
+    """The 2D input of a cross-data set: the same as the test subjects' where it has such, else the exact one."""
+    there = (Path(args.data_dir) / f"data_2d_{name}_{args.keypoints}.npz").is_file() or args.keypoints in MADE
+    return args.keypoints if there else "gt"
 
 
 def flip_average(model: Callable[[Tensor], Tensor], keypoints: Tensor, skeleton: Skeleton = H36M_16) -> Tensor:
@@ -78,7 +110,7 @@ def flip_average(model: Callable[[Tensor], Tensor], keypoints: Tensor, skeleton:
 
 @dataclass
 class Scores:
-    """Errors of every pose of a split, (N,) each: metres; PCK and AUC as shares."""
+    """Errors of every pose of a split, (N,) each: metres, MPJVE metres a frame; PCK and AUC as shares."""
 
     split: PoseSet
     errors: dict[str, Tensor]
@@ -86,7 +118,7 @@ class Scores:
     @property
     def reported(self) -> dict[str, Tensor]:
         """The same in millimetres, PCK and AUC in percent."""
-        return {name: values * (100 if name in ("PCK", "AUC") else 1000) for name, values in self.errors.items()}
+        return {n: values * (100 if n.startswith(("PCK", "AUC")) else 1000) for n, values in self.errors.items()}
 
     @property
     def p1(self) -> float:
@@ -106,13 +138,20 @@ class Scores:
             f"{name}: Protocol #2 (P-MPJPE) overall average: {self.p2:.2f} (mm)",
         ]
 
+    def more_line(self) -> str:
+        """What `score` adds with `more`, mean over poses."""
+        means = {name: values.mean().item() for name, values in self.reported.items() if "MPJPE" not in name}
+        units = ("%" if name.startswith(("PCK", "AUC")) else "mm a frame" for name in means)
+        numbers = (f"{name} {value:.1f} {unit}" for (name, value), unit in zip(means.items(), units, strict=True))
+        return f"{self.split.name.upper()}: {', '.join(numbers)}"
+
 
 @torch.no_grad()
 def score(model: torch.nn.Module, split: PoseSet, run: Run, flip: bool = False, more: bool = False) -> Scores:
     """Errors of a lifter, in evaluation mode, on a split; the mode it was in comes back.
 
     flip: average with the un-flipped output of the mirrored input (published for 3DHP). more: besides MPJPE and
-    P-MPJPE also N-MPJPE, PCK at 150 mm and AUC.
+    P-MPJPE also N-MPJPE, MPJVE where there are sequences, PCK at 150 mm and AUC (`PCK_AUC`).
     """
     training = model.training
     model.eval()
@@ -121,10 +160,11 @@ def score(model: torch.nn.Module, split: PoseSet, run: Run, flip: bool = False, 
     pose, target = pose - pose[:, :1], split.relative
     errors = {"MPJPE": metrics.mpjpe(pose, target), "P-MPJPE": metrics.p_mpjpe(pose, target)}
     if more:
-        errors |= {
-            "N-MPJPE": metrics.n_mpjpe(pose, target), "PCK": metrics.pck(pose, target),
-            "AUC": metrics.auc(pose, target),
-        }  # fmt: skip
+        joints = metrics.mehta_joints(split.skeleton.joints)
+        velocity = metrics.velocity_errors(pose, target, split.sequence)
+        errors |= {"N-MPJPE": metrics.n_mpjpe(pose, target)} | ({} if velocity is None else {"MPJVE": velocity})
+        errors |= {"PCK": metrics.pck(pose, target), "AUC": metrics.auc(pose, target)}
+        errors |= {"PCK14": metrics.pck(pose, target, joints=joints), "AUC14": metrics.auc(pose, target, joints)}
     return Scores(split, {name: values.cpu() for name, values in errors.items()})
 
 
@@ -184,19 +224,27 @@ def write_page(path: Path, model: torch.nn.Module, split: PoseSet, run: Run, fli
 
 
 def evaluate_all(
-    model: torch.nn.Module, test: PoseSet, cross: PoseSet | None, run: Run, flip_test: bool, more: bool = False
+    model: torch.nn.Module, test: PoseSet, cross: tuple[PoseSet, ...], run: Run, flip_test: bool, more: bool = False
 ) -> list[Scores]:
-    """`score` of the test subjects and, where there is one, of the cross-data set."""
+    """`score` of the test subjects and of the cross-data sets."""
     scores = [score(model, test, run, flip_test, more)]
-    if cross is not None:  # as published: the flip average for 3DHP, none for Human3.6M
-        scores.append(score(model, cross, run, flip=True, more=more))
-    return scores
+    # as published: the flip average for 3DHP, none for Human3.6M
+    return scores + [score(model, split, run, flip=True, more=more) for split in cross]
 
 
 def row_of(scores: Sequence[Scores]) -> dict[str, float]:
-    """The published numbers of `evaluate_all`, mm, by their columns: two, four with a cross-data set."""
-    pairs = zip(("error_h36m", "error_3dhp"), scores, strict=False)
+    """The published numbers of `evaluate_all`, mm, by their columns: two, four with a cross-data set, two for each
+    further one.
+    """
+    pairs = zip(columns(part.split for part in scores), scores, strict=True)
     return {f"{name}_{p}": value for name, part in pairs for p, value in (("p1", part.p1), ("p2", part.p2))}
+
+
+def columns(splits: Iterable[PoseSet]) -> dict[str, PoseSet]:
+    """The sets that are scored by the columns of their errors: the published ones of the first two."""
+    test, *cross = splits
+    names = ("error_h36m", "error_3dhp", *(f"cross_{split.name}" for split in cross[1:]))
+    return dict(zip(names, (test, *cross), strict=False))
 
 
 def learning_rate(step: int, rate: float, decay: int, gamma: float) -> float:
@@ -204,12 +252,12 @@ def learning_rate(step: int, rate: float, decay: int, gamma: float) -> float:
     return rate * gamma ** (step / decay)
 
 
-def row_text(row: Mapping[str, float], test: PoseSet, cross: PoseSet | None) -> str:
+def row_text(row: Mapping[str, float], test: PoseSet, cross: tuple[PoseSet, ...]) -> str:
     """An epoch's errors for the console."""
-    text = f"{test.name.upper()} MPJPE {row['error_h36m_p1']:.1f} P-MPJPE {row['error_h36m_p2']:.1f}"
-    if cross is not None:
-        text += f"  {cross.name.upper()} MPJPE {row['error_3dhp_p1']:.1f} P-MPJPE {row['error_3dhp_p2']:.1f}"
-    return text
+    return "  ".join(
+        f"{split.name.upper()} MPJPE {row[f'{column}_p1']:.1f} P-MPJPE {row[f'{column}_p2']:.1f}"
+        for column, split in columns((test, *cross)).items()
+    )
 
 
 def epoch_line(epoch: int, seconds: float, training: float, losses: Mapping[str, float], scores: str) -> str:
@@ -218,16 +266,17 @@ def epoch_line(epoch: int, seconds: float, training: float, losses: Mapping[str,
     return f"[{epoch}] {seconds:.1f} s ({training:.1f} s training)  {shown}  {scores}"
 
 
-def what_was_scored(args: Any, test: PoseSet, cross: PoseSet | None) -> str:
+def what_was_scored(args: Any, test: PoseSet, cross: tuple[PoseSet, ...]) -> str:
     """Data, joints, 2D input and protocol that stand beside every number."""
     text = f"{test.name.upper()} {test.summary()}, 16 joints, 2D input {args.keypoints}"
     text += ", flip average" if args.flip_test else ", no flip average"
-    if cross is not None:
-        text += f"; {cross.name.upper()} {cross.summary()}, its own 2D input, flip average"
+    for split in cross:
+        own = "its own 2D input" if split.stills else f"2D input {cross_keypoints(args, split.name)}"
+        text += f"; {split.name.upper()} {split.summary()}, {own}, flip average"
     return f"{text}; {PROTOCOL}"
 
 
-def best_line(args: Any, best: float, test: PoseSet, cross: PoseSet | None) -> str:
+def best_line(args: Any, best: float, test: PoseSet, cross: tuple[PoseSet, ...]) -> str:
     """A training run's best MPJPE, and how it was scored."""
     return f"best {test.name.upper()} MPJPE {best:.1f} mm; {what_was_scored(args, test, cross)}"
 

@@ -5,8 +5,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from common.datasets.contract import TEST_HELP, TRAIN_HELP, check_apart, settle_test, settle_train
+from common.datasets.projected import NOISE
 from common.draw import page
-from common.h36m import TEST_LIST, TRAIN_LIST
 from common.run.options import Parser, Table, bool_string, number
 from common.run.script import world
 from models import lifters
@@ -29,14 +30,16 @@ DATA = (
      "2D input: gt, cpn_ft_h36m_dbb, detectron_ft_h36m, hr or another detector's name", "NAME"),
     ("--data-dir", Path, "data", "where the .npz files lie", "DIR"),
     ("--cross_data", str, "auto",
-     "set of other people and cameras to score on: 3dhp, synthetic (made on first use), a file laid out as "
-     "test_3dhp.npz, none; auto: synthetic for --dataset synthetic, else 3dhp where its file is there", "NAME"),
-    ("--subjects-test", str, TEST_LIST, "test subjects", "LIST"),
+     "sets of other people and cameras to score on, with commas: 3dhp, synthetic (made on first use), the test "
+     "subjects of any set, a file laid out as test_3dhp.npz, none; auto: synthetic for --dataset synthetic, else 3dhp "
+     "where its file is there", "NAME"),
+    ("--subjects-test", str, "", TEST_HELP, "LIST"),
     ("--actions", str, "*", "actions by their exact names, * for all", "LIST"),
     ("--downsample", number(int, 1), 1, "use every n-th frame"),
+    *NOISE,
 )  # fmt: skip
 TRAINING_DATA = (
-    ("--subjects-train", str, TRAIN_LIST, "training subjects", "LIST"),
+    ("--subjects-train", str, "", TRAIN_HELP, "LIST"),
     ("--s1only", bool_string, False, "train on subject S1 only", "BOOL"),
 )  # fmt: skip
 LIFTER = (
@@ -142,7 +145,14 @@ def _training_parser(description: str, training: Table) -> Parser:
     parser.add_table("Training", training)
     parser.accept(WITHOUT_EFFECT)
     parser.refuse("run_evaluate.py scores checkpoints, with this --posenet_name and --keypoints", TESTING[:1])
+    parser.then(_settle_subjects)
     return parser
+
+
+def _settle_subjects(args: Any) -> None:
+    settle_train(args, args.dataset)
+    settle_test(args, args.dataset)
+    check_apart(args)
 
 
 def evaluation_parser(description: str) -> Parser:
@@ -153,6 +163,7 @@ def evaluation_parser(description: str) -> Parser:
     parser.add_table("Testing", TESTING)
     parser.add_run_options("--random_seed", "--seed", training=False, draws=False)
     parser.accept(TRAINING_DATA, DROPOUT, RUN_FOLDER, TRAINING, BASELINE, WITHOUT_EFFECT)
+    parser.then(lambda args: settle_test(args, args.dataset))
     return parser
 
 

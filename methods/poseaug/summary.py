@@ -88,8 +88,8 @@ class RunRecord:
 
     @property
     def cross_data(self) -> str:
-        """The set of other people that was scored, by its name in the tables; "" where none was asked for."""
-        name = str(self.options.get("cross_data", "auto"))
+        """The (first) set of other people that was scored, by its name in the tables; "" where none was asked for."""
+        name = str(self.options.get("cross_data", "auto")).split(",")[0].strip()
         if name == "auto":
             name = "synthetic" if self.options["dataset"] == "synthetic" else "3dhp"
         return {"none": "", "3dhp": "3DHP", "synthetic": "synthetic's twin"}.get(name, Path(name).stem)

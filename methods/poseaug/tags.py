@@ -36,4 +36,4 @@ DISCRIMINATORS = {  # of a step of theirs
 def evaluation(row: Mapping[str, float], tag: str) -> dict[str, float]:
     """An evaluation by its tags; tag: `_fake` after training on augmented poses, `_real` after the real ones."""
     sets = {"error_h36m": "posenet_H36M_test", "error_3dhp": "posenet_mpi3d_loader_flip"}
-    return {f"{sets[name[:-3]]}/{name[-2:]}score{tag}": value for name, value in row.items()}
+    return {f"{sets.get(n[:-3], f'posenet_{n[:-3]}_flip')}/{n[-2:]}score{tag}": value for n, value in row.items()}

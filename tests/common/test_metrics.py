@@ -7,6 +7,7 @@ import torch
 
 from common import metrics, procrustes
 from common.errors import InputError
+from common.skeleton import H36M_16, H36M_17
 from methods.ites.metrics import calibrate_by_procrustes, calibrate_by_scale, ites_evaluation
 
 DEPTH_MIRROR = torch.diag(torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64))
@@ -132,6 +133,28 @@ def test_velocity_error_does_not_mix_sequences(generator):
     together = metrics.mean_velocity_error(pred, target, sequence)
     assert together.shape == (2, 4)
     assert torch.equal(together, torch.cat(apart, dim=-1))
+
+
+def test_velocity_errors_of_frames_weigh_sequences_by_their_frames(generator):
+    pred, target = (torch.randn(9, 5, 3, generator=generator, dtype=torch.float64) for _ in range(2))
+    sequence = torch.tensor([0, 0, 0, 3, 4, 4, 4, 4, 4], dtype=torch.int32)  # the third of no frames, one alone
+    errors = metrics.velocity_errors(pred, target, sequence)
+    parts = [metrics.mean_velocity_error(pred[rows], target[rows]) for rows in (slice(0, 3), slice(4, 9))]
+    assert torch.allclose(errors[1:3], parts[0]) and torch.allclose(errors[5:], parts[1])
+    assert torch.allclose(errors[[0, 4]], torch.stack([part.mean() for part in parts]))
+    assert torch.isclose(errors[3], torch.cat(parts).mean())
+    assert metrics.velocity_errors(pred, target, torch.arange(9)) is None
+
+
+def test_published_joints_and_thresholds_of_mpi_inf_3dhp(generator):
+    for skeleton in (H36M_16, H36M_17):
+        joints = metrics.mehta_joints(skeleton.joints)
+        assert len(joints) == 14 and {"head", "thorax", "left foot"} <= {skeleton.joints[j] for j in joints}
+    target = torch.zeros(1, 2, 3)
+    pred = torch.tensor([[[0.0, 0, 0.152], [0, 0, 0]]])
+    assert metrics.auc(pred, target, joints=[0]) == 0 and metrics.auc(pred, target, joints=[1]) == 30 / 31
+    found = metrics.auc(pred.double(), target.double(), joints=[0], thresholds=41)  # 155, 160, ..., 200 mm
+    assert torch.isclose(found, torch.tensor(10 / 41, dtype=torch.float64))
 
 
 # --- Alignment ------------------------------------------------------------------------------------------------------

@@ -1,11 +1,17 @@
-"""data/prepare_data_3dhp.py on made-up files of SPIN's form, against a plain loop; bad files end in one line."""
+"""data/prepare_data_3dhp.py on made-up files of SPIN's form and of the release's; bad files end in one line."""
 
 import numpy as np
 import pytest
+import torch
 
+from common.camera import camera_to_world, project
 from common.datasets import mpi_inf_3dhp
+from common.datasets.contract import own_split
+from common.datasets.h36m_layout import load_pose_set
+from common.files.npz import load_npz
 from common.skeleton import H36M_16
 from tests.conftest import assert_refused
+from tests.mpi_inf_files import UNIVERSAL, write_testing, write_training
 
 SCRIPT = "data/prepare_data_3dhp.py"
 # SPIN's 24 joints, those that are used under this project's names
@@ -133,3 +139,52 @@ def test_no_source(script, tmp_path):
     assert_refused(script(SCRIPT), "--source")
     (tmp_path / "empty.npz").write_bytes(b"")
     assert_refused(script(SCRIPT, "--source", tmp_path / "empty.npz", "--data-dir", tmp_path), "is empty")
+
+
+# ------------------------------------------------------------ the release
+
+
+@pytest.fixture
+def release(tmp_path, script):
+    """The release on a small scale, and the script on it."""
+    names = ("S1/Seq1", "S2/Seq2")
+    world = {name: write_training(tmp_path / "train" / name, seed=i)[0] for i, name in enumerate(names)}
+    write_testing(tmp_path / "test" / "TS1", "01110111", "11112222")
+    write_testing(tmp_path / "test" / "TS6", "1100", "6666", seed=1)
+    folders = ("--training", tmp_path / "train", "--test", tmp_path / "test")
+    return world, lambda *options: script(SCRIPT, *(options or folders), "--data-dir", tmp_path)
+
+
+def test_the_release_as_a_data_set(release, tmp_path):
+    world, make = release
+    done = make()
+    assert done.status == 0, done.err
+    assert "S1 Seq1: 6 frames, 5 cameras" in done.out
+    assert "TS1: 6 valid frames in 2 takes; its camera fits to 0.0 pixels" in done.out
+    assert own_split(tmp_path, "3dhp") == ("S1,S2", "TS1,TS6")
+    train = load_pose_set(tmp_path, "3dhp", "gt", "S1,S2")
+    assert train.summary() == "S1,S2: 2 actions, 5 views, 60 poses"
+    rows = train.find("S2", "Seq2", 3)
+    camera = train.sequences[int(train.sequence[rows.start])].camera
+    assert camera.id == "7" and camera.width == 2048
+    back = camera_to_world(train.poses[rows], torch.tensor(camera.orientation), torch.tensor(camera.translation))
+    assert np.allclose(back, UNIVERSAL * world["S2/Seq2"], atol=1e-5)
+    test = load_pose_set(tmp_path, "3dhp", "gt", "TS1,TS6")
+    assert test.summary() == "TS1,TS6: 3 actions, 1 views, 8 poses"
+    assert test.actions == ("Standing or walking", "Exercise", "Sports")
+    for part in (train, test):  # the annotated pixels are where the cameras see the poses
+        intrinsics = part.intrinsics()[part.sequence.long()].unsqueeze(1)
+        torch.testing.assert_close(project(part.poses, intrinsics), part.keypoints, atol=0.01, rtol=0)
+    assert "are there already: nothing done" in make().out
+    assert make("--test", tmp_path / "test", "--force").status == 0
+    assert (
+        own_split(tmp_path, "3dhp")[1] == "TS1,TS6" and "S1" not in load_npz(tmp_path / "data_3d_3dhp.npz")["cameras"]
+    )
+
+
+def test_bad_releases(release, tmp_path):
+    _, make = release
+    assert_refused(make("--training", tmp_path / "no"), "has no S1/Seq1/annot.mat")
+    assert_refused(make("--training", tmp_path / "train", "--cameras", "0,x"), "--cameras", "0,2,4")
+    assert_refused(make("--training", tmp_path / "train", "--cameras", "0,99"), "no camera 99; there are 0 to 13")
+    assert not (tmp_path / "data_3d_3dhp.npz").exists()

@@ -7,7 +7,6 @@ import io
 import os
 import signal
 import struct
-import subprocess
 import sys
 import types
 import zipfile
@@ -22,7 +21,8 @@ from common.camera import h36m_cameras
 from common.datasets.h36m_layout import load_pose_set
 from common.files.npz import load_npz
 from common.skeleton import H36M_17, H36M_32
-from tests.conftest import assert_refused, command, one_thread
+from tests import processes
+from tests.conftest import assert_refused
 from tests.tiny_dataset import SUBJECTS, tiny_poses
 
 SCRIPT = "data/prepare_data_h36m.py"
@@ -360,10 +360,10 @@ def test_ctrl_c_leaves_nothing_behind(tree, tmp_path):
     one_take(tmp_path, millimetres(tree["S1"]["Eating"]))
     waiting = tmp_path / "mat" / "S1" / "MyPoseFeatures" / "D3_Positions" / "Walking.cdf.mat"
     os.mkfifo(waiting)
-    words = command(SCRIPT, "--from-source", tmp_path / "mat", "--data-dir", tmp_path / "out")
-    process = subprocess.Popen(words, env=one_thread(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    words = (SCRIPT, "--from-source", tmp_path / "mat", "--data-dir", tmp_path / "out")
+    running = processes.start(words, tmp_path)
     with open(waiting, "wb"):  # opens once the script reads
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and err == "interrupted by SIGINT\n"
+        os.kill(running.process.pid, signal.SIGINT)
+        done = running.wait(60)
+    assert done.status == 130 and done.err == "interrupted by SIGINT\n"
     assert not (tmp_path / "out").exists()

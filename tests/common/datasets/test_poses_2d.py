@@ -95,7 +95,7 @@ def test_mpi_inf_3dhp(tmp_path):
     with pytest.raises(InputError, match="annot2 has 5 cameras; expected the 14"):
         load_poses_2d("3dhp", tmp_path)
     (tmp_path / "mpi_inf_3dhp" / "S8" / "Seq1" / "annot.mat").write_bytes(b"no")
-    with pytest.raises(InputError, match="cannot be read as a MATLAB file"):
+    with pytest.raises(InputError, match="no MATLAB file of version 5"):
         load_poses_2d("3dhp", tmp_path, split="test")
 
 
