@@ -5,47 +5,17 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
+from benchmarks.published import Published
 from common.run.run import Run
 from models.adversarial import geometry, losses
 from models.adversarial import step as gan_step
 
 CAP = 0.9
 COUNTED = 64  # poses of which the work is counted
-
-
-class TextbookStage(nn.Module):
-    """Two layers and the input."""
-
-    def __init__(self, width: int, dropout: float):
-        super().__init__()
-        self.w1, self.w2 = nn.Linear(width, width), nn.Linear(width, width)
-        self.batch_norm1, self.batch_norm2 = nn.BatchNorm1d(width), nn.BatchNorm1d(width)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.dropout(F.relu(self.batch_norm1(self.w1(x))))
-        return x + self.dropout(F.relu(self.batch_norm2(self.w2(y))))
-
-
-class TextbookMartinez(nn.Module):
-    """Lifter or discriminator out of torch's own layers."""
-
-    def __init__(self, inputs: int = 34, outputs: int = 17, width: int = 1024, stages: int = 4, dropout: float = 0.5):
-        super().__init__()
-        self.w1, self.w2 = nn.Linear(inputs, width), nn.Linear(width, outputs)
-        self.batch_norm1, self.dropout = nn.BatchNorm1d(width), nn.Dropout(dropout)
-        self.linear_stages = nn.ModuleList(TextbookStage(width, dropout) for _ in range(stages))
-
-    def forward(self, poses: Tensor) -> Tensor:
-        x = self.dropout(F.relu(self.batch_norm1(self.w1(poses.flatten(1)))))
-        for stage in self.linear_stages:
-            x = stage(x)
-        return self.w2(x)
 
 
 def make_step(lifter: nn.Module, keypoints: Tensor, run: Run) -> Callable[[Tensor], Tensor]:
@@ -79,9 +49,8 @@ def make_step(lifter: nn.Module, keypoints: Tensor, run: Run) -> Callable[[Tenso
 
 def make_baseline(keypoints: Tensor, run: Run, batch_size: int) -> Callable[[], object]:
     """The usual step: DataLoader items, a pass of the discriminators for each network's turn, `.item()` for the cap."""
-    lifter, *discriminators = (
-        net.to(run.device) for net in (TextbookMartinez(), *(TextbookMartinez(34, 1, stages=3) for _ in range(2)))
-    )
+    names = "gan_lifter", "gan_discriminator", "gan_discriminator"
+    lifter, *discriminators = (Published(name).to(run.device) for name in names)
     adam = [torch.optim.Adam(network.parameters(), 1e-4) for network in (lifter, *discriminators)]
     pairs = TensorDataset(keypoints[:-1].cpu(), keypoints[1:].cpu())
     loader = DataLoader(pairs, batch_size, shuffle=True)

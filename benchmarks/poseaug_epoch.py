@@ -29,7 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 import models  # noqa: E402
-from benchmarks import textbook_lifters  # noqa: E402
+from benchmarks.published import Published  # noqa: E402
 from benchmarks.train_step import Stopwatch, make_peak  # noqa: E402
 from common.bones import bone_vectors, unit_bones  # noqa: E402
 from common.camera import h36m_cameras, project  # noqa: E402
@@ -44,10 +44,9 @@ from models.poseaug.losses import augment, diff_loss, discriminator_loss, feedba
 
 SYNTHETIC_POSES = 300_000
 BATCH = 1024
-TEXTBOOK = {"mlp": "TextbookMLP", "videopose": "TextbookVideoPose", "gcn": "TextbookGCN", "stgcn": "TextbookSTGCN"}
 
 
-class Textbook3D(nn.Module):
+class Published3D(nn.Module):
     """The 3D discriminator with its five KCS matrices written out."""
 
     def __init__(self, published: Discriminator3D):
@@ -145,21 +144,18 @@ def made_up(count: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     return poses, project(poses, camera.unsqueeze(1)), camera
 
 
-def create(name: str, stages: int) -> nn.Module:
-    return models.create(
-        name, **({} if name == "stgcn" else {"stages": stages, "dropout": 0.0 if name == "gcn" else 0.25})
-    )
+def sizes_of(name: str, stages: int) -> dict:
+    return {} if name == "stgcn" else {"stages": stages, "dropout": 0.0 if name == "gcn" else 0.25}
 
 
-def textbook(name: str, stages: int) -> tuple[nn.Module, nn.Module]:
-    """Lifter and 3D discriminator as published."""
-    lifter = getattr(textbook_lifters, TEXTBOOK[name])(**({} if name == "stgcn" else {"stages": stages}))
-    return lifter, Textbook3D(Discriminator3D())
+def published(name: str, stages: int) -> tuple[nn.Module, nn.Module]:
+    """Lifter and 3D discriminator in the published layout."""
+    return Published(name, **sizes_of(name, stages)), Published3D(Discriminator3D())
 
 
 def straightforward_epoch(name: str, stages: int, device: torch.device, steps: int) -> float:
     """Seconds for each training pose of the epoch as one would write it down, from `steps` batches of each pass."""
-    networks = Networks(*textbook(name, stages), device, fused=False)
+    networks = Networks(*published(name, stages), device, fused=False)
     poses, keypoints, camera = (x.cpu() for x in made_up(steps * BATCH, torch.device("cpu")))
 
     def loader(*tensors: Tensor) -> DataLoader:
@@ -227,20 +223,22 @@ def main() -> None:
     multiply, gflop = make_peak(run)
     watch = Stopwatch(run.device)
     peak = gflop / min(watch(multiply, 5) for _ in range(5))
-    work = work_per_pose(create(args.posenet_name, args.stages), Discriminator3D(), share)
-    published = work_per_pose(*textbook(args.posenet_name, args.stages), share)
+    work = work_per_pose(
+        models.create(args.posenet_name, **sizes_of(args.posenet_name, args.stages)), Discriminator3D(), share
+    )
+    published_work = work_per_pose(*published(args.posenet_name, args.stages), share)
     total = work * count / 1e9
     result = {
         "lifter": args.posenet_name, "poses": count, "seconds": seconds, "in_view": share, "gflop": total,
         "peak_gflop_per_s": peak, "share_of_peak": total / seconds / peak,
-        "published_share_of_peak": published * count / 1e9 / seconds / peak,
+        "published_share_of_peak": published_work * count / 1e9 / seconds / peak,
     }  # fmt: skip
     print(f"{run.device}, {torch.get_num_threads()} CPU threads, PyTorch {torch.__version__}, peak {peak:.0f} GFLOP/s")
     sizes = ", ".join(f"{size * seconds / count:.0f} s for {size:,} poses" for size in (110_968, 1_559_752))
     print(
         f"{args.posenet_name}: {count:,} poses, {100 * share:.0f} % of the made in view: {seconds:.1f} s ({sizes}); "
         f"{work / 1e6:.0f} MFLOP a pose, {100 * result['share_of_peak']:.0f} % of peak; as published "
-        f"{published / 1e6:.0f} MFLOP a pose, {100 * result['published_share_of_peak']:.0f} % in that time"
+        f"{published_work / 1e6:.0f} MFLOP a pose, {100 * result['published_share_of_peak']:.0f} % in that time"
     )
     if args.baseline_steps:
         slow = straightforward_epoch(args.posenet_name, args.stages, run.device, args.baseline_steps)

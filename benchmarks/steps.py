@@ -9,9 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import models
-from benchmarks import gan
-from benchmarks.textbook import TextbookStudent, TextbookTeacher
-from benchmarks.textbook_lifters import TextbookGCN, TextbookMLP, TextbookSTGCN, TextbookVideoPose
+from benchmarks import gan, published
 from common import metrics
 from common.rotation import ITES_PI, random_rotations
 from methods.ites.metrics import ites_evaluation
@@ -25,15 +23,14 @@ REPLICAS = 4  # rotated copies in the steps of teacher and student
 
 @dataclass(frozen=True)
 class Method:
-    """loss, textbook_loss: (network, gathered data, rotations or None) -> scalar; none where several networks learn at
+    """loss, published_loss: (network, gathered data, rotations or None) -> scalar; none where several networks learn at
     once, in the step that the module `steps` makes. data: axes (J, D) and scale of the tensors that a step gathers
     from. turn: options of the random rotations; None where there are none.
     """
 
     name: str
-    textbook: Callable[[], nn.Module]
     loss: Callable[[nn.Module, tuple[Tensor, ...], Tensor | None], Tensor] | None
-    textbook_loss: Callable[[nn.Module, tuple[Tensor, ...], Tensor | None], Tensor] | None
+    published_loss: Callable[[nn.Module, tuple[Tensor, ...], Tensor | None], Tensor] | None
     optimizer: Callable[..., torch.optim.Optimizer]
     predict: Callable[[nn.Module, Tensor], Tensor]
     errors: Callable[[Tensor, Tensor], Tensor]
@@ -47,6 +44,10 @@ class Method:
     def create(self) -> nn.Module:
         """The network with fresh weights."""
         return models.create(self.name, **self.sizes)
+
+    def create_published(self) -> published.Published:
+        """The network in the published layout."""
+        return published.Published(self.name, **self.sizes)
 
     def tensors(self, count: int, device: torch.device | str = "cpu") -> tuple[Tensor, ...]:
         """Random data, (count, J, D) each."""
@@ -84,11 +85,6 @@ def student_loss(model: nn.Module, data: tuple[Tensor, ...], rotations: Tensor) 
     return 5 * losses["depth"] + losses["reconstruction"]
 
 
-def textbook_ites_loss(textbook: nn.Module, data: tuple[Tensor, ...], rotations: Tensor) -> Tensor:
-    """The textbook network's own."""
-    return textbook.losses(*data, rotations)
-
-
 def lifter_loss(model: nn.Module, data: tuple[Tensor, ...], rotations: None) -> Tensor:
     """Mean squared error of the pose."""
     return F.mse_loss(model(data[0]).float(), data[1])
@@ -105,18 +101,15 @@ def lifter_errors(pose: Tensor, target: Tensor) -> Tensor:
     return metrics.mpjpe(pose, target) + metrics.p_mpjpe(pose, target)
 
 
-def ites(name: str, textbook: Callable[[], nn.Module], loss: Callable, predict: Callable, **options) -> Method:
+def ites(name: str, loss: Callable, published_loss: Callable, predict: Callable, **options) -> Method:
     """A method of ITES."""
-    return Method(
-        name, textbook, loss, textbook_ites_loss, sgd, predict, errors=ites_errors, batch_size=128, **options
-    )  # fmt: skip
+    return Method(name, loss, published_loss, sgd, predict, errors=ites_errors, batch_size=128, **options)
 
 
-def lifter(name: str, textbook: Callable[[], nn.Module], **sizes) -> Method:
+def lifter(name: str, **sizes) -> Method:
     """A lifter of PoseAug, with the rates of its published recipe."""
     return Method(
         name,
-        lambda: textbook(**sizes),
         lifter_loss,
         lifter_loss,
         adam,
@@ -132,22 +125,21 @@ def lifter(name: str, textbook: Callable[[], nn.Module], **sizes) -> Method:
 METHODS = {
     method.name: method
     for method in (
-        ites("teacher", TextbookTeacher, teacher_loss, published_pose, data=((17, 2, 0.1),), turn={}),
+        ites("teacher", teacher_loss, published.teacher_loss, published_pose, data=((17, 2, 0.1),), turn={}),
         ites(
             "student",
-            TextbookStudent,
             student_loss,
+            published.student_loss,
             lambda model, keypoints: model(keypoints).pose,
             data=((17, 2, 0.1), (17, 1, 0.3)),
             turn={"axis_mask": (0.0, 1.0, 0.0), "max_angle": 2 * ITES_PI},
         ),
-        lifter("mlp", TextbookMLP, stages=2, dropout=0.25),
-        lifter("videopose", TextbookVideoPose, stages=4, dropout=0.25),
-        lifter("gcn", TextbookGCN, stages=4, dropout=0.0),
-        lifter("stgcn", TextbookSTGCN, dropout=-1),
+        lifter("mlp", stages=2, dropout=0.25),
+        lifter("videopose", stages=4, dropout=0.25),
+        lifter("gcn", stages=4, dropout=0.0),
+        lifter("stgcn", dropout=-1),
         Method(
             "gan_lifter",
-            gan.TextbookMartinez,
             None,
             None,
             adam,

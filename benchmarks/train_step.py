@@ -1,4 +1,4 @@
-"""Training steps against the machine's peak, and against a straightforward implementation, in one run.
+"""Training steps against the machine's peak, the plain networks, and the published layout, in one run.
 
     python benchmarks/train_step.py [--methods teacher student] [--device cuda] [--amp] [--compile] [--json FILE]
     python benchmarks/train_step.py --methods mlp videopose gcn stgcn
@@ -7,9 +7,10 @@
 
 A step is what the scripts do: shuffled indices, gather from tensors on the device, random rotations, losses,
 backward, optimiser (see `benchmarks.steps`). Two counts of its work: the multiply-adds that our step itself does, and
-those of the published network done as it is written (textbook), of which ours saves some. The peak is a large matrix
-product in the step's precision. Peak, step and baseline take turns, and the best of each is reported: other load on the
-machine hits all.
+those of the published network done as it is written (`benchmarks.published`), of which ours saves some. The peak is a
+large matrix product in the step's precision; the plain step is ours without `models.fast` (FAST=0), the baseline the
+published layout with a plain DataLoader. All take turns, and the best of each is reported: other load on the machine
+hits all.
 """
 
 import itertools
@@ -21,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 
 import torch
 from torch import Tensor
@@ -33,6 +35,7 @@ from common.errors import InputError  # noqa: E402
 from common.run.options import Parser, number  # noqa: E402
 from common.run.run import Run, start  # noqa: E402
 from common.run.script import run_script  # noqa: E402
+from models import fast  # noqa: E402
 
 TRAIN_POSES = 110_968
 TEST_POSES = 29_392
@@ -52,13 +55,15 @@ class Result:
     median_step_ms: float
     poses_per_s: float
     step_gflop: float
-    textbook_gflop: float
+    published_gflop: float
     peak_gflops: float
     share_of_peak: float
-    textbook_share_of_peak: float
+    published_share_of_peak: float
     supply_ms: float
     supply_share: float
+    plain_ms: float | None
     baseline_ms: float | None
+    median_baseline_ms: float | None
     baseline_share_of_peak: float | None
     forward_s: float
     scoring_s: float
@@ -118,13 +123,25 @@ def make_step(method: Method, model, data: tuple[Tensor, ...], run: Run) -> Call
     return run.accelerate(step, optimizer)
 
 
-def make_baseline(method: Method, model, data: tuple[Tensor, ...], run: Run, batch_size: int) -> Callable[[], object]:
-    """The textbook step: single items through a DataLoader, `.item()` for the log, torch's default optimiser."""
+def without_fast(step: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The step with every layer in its plain form."""
+
+    def plain(index: Tensor) -> Tensor:
+        fast.enabled = False
+        try:
+            return step(index)
+        finally:
+            fast.enabled = True
+
+    return plain
+
+
+def make_baseline(method: Method, data: tuple[Tensor, ...], run: Run, batch_size: int) -> Callable[[], object]:
+    """The published layout's step: single items of a DataLoader, `.item()` for the log, torch's usual optimiser."""
     if method.steps:
         return method.steps.make_baseline(data[0], run, batch_size)
-    textbook = method.textbook().to(run.device)
-    textbook.load_state_dict(model.state_dict())
-    optimizer = method.optimizer(textbook.parameters())
+    baseline = method.create_published().to(run.device).train()
+    optimizer = method.optimizer(baseline.parameters())
     loader = DataLoader(TensorDataset(*(tensor.cpu() for tensor in data)), batch_size, shuffle=True)
     batches = (batch for _ in itertools.count() for batch in loader if len(batch[0]) == batch_size)
 
@@ -132,10 +149,10 @@ def make_baseline(method: Method, model, data: tuple[Tensor, ...], run: Run, bat
         batch = tuple(tensor.to(run.device) for tensor in next(batches))
         rotations = method.rotations(batch_size, device=run.device)
         with run.autocast():
-            loss = method.textbook_loss(textbook, batch, rotations)
+            loss = method.published_loss(baseline, batch, rotations)
         optimizer.zero_grad()
         loss.backward()
-        method.clip(textbook)
+        method.clip(baseline)
         optimizer.step()
         return loss.item()
 
@@ -150,16 +167,15 @@ def step_gflop(loss: Callable[[], Tensor]) -> float:
 
 
 def count_work(name: str, batch_size: int, run: Run) -> tuple[float, float]:
-    """GFLOP of our step, and of the textbook network's."""
+    """GFLOP of our step, and of the published network's."""
     method = METHODS[name]
     if method.steps:
         return method.steps.count_work(batch_size, run)
-    ours, textbook = method.create(), method.textbook()
-    textbook.load_state_dict(ours.state_dict())
+    ours, baseline = method.create(), method.create_published()
     data, rotations = method.tensors(batch_size), method.rotations(batch_size)
     return (
         step_gflop(lambda: method.loss(ours, data, rotations)),
-        step_gflop(lambda: method.textbook_loss(textbook, data, rotations)),
+        step_gflop(lambda: method.published_loss(baseline, data, rotations)),
     )
 
 
@@ -187,7 +203,9 @@ def measure(name: str, args, run: Run) -> Result:
         "supply": (lambda: (lambda index: [tensor[index] for tensor in data])(next(indices)), args.steps),
     }
     if not args.no_baseline:
-        timed["baseline"] = (make_baseline(method, model, data, run, batch_size), 1)
+        plain = without_fast(make_step(method, run.prepare(method.create()).train(), data, run))
+        timed["plain"] = (lambda: plain(next(indices)), args.steps)
+        timed["baseline"] = (make_baseline(method, data, run, batch_size), 1)
     for function, _ in timed.values():
         for _ in range(5 if run.device.type == "cuda" or run.compile else 1):
             function()
@@ -211,16 +229,18 @@ def summary(
         method=name,
         batch_size=batch_size,
         step_ms=1e3 * best["step"],
-        median_step_ms=1e3 * sorted(times["step"])[len(times["step"]) // 2],
+        median_step_ms=1e3 * median(times["step"]),
         poses_per_s=batch_size / best["step"],
         step_gflop=gflop[0],
-        textbook_gflop=gflop[1],
+        published_gflop=gflop[1],
         peak_gflops=peak,
         share_of_peak=gflop[0] / best["step"] / peak,
-        textbook_share_of_peak=gflop[1] / best["step"] / peak,
+        published_share_of_peak=gflop[1] / best["step"] / peak,
         supply_ms=1e3 * best["supply"],
         supply_share=best["supply"] / best["step"],
+        plain_ms=1e3 * best["plain"] if "plain" in best else None,
         baseline_ms=1e3 * baseline if baseline else None,
+        median_baseline_ms=1e3 * median(times["baseline"]) if baseline else None,
         baseline_share_of_peak=gflop[1] / baseline / peak if baseline else None,
         forward_s=min(passes[0]),
         scoring_s=min(passes[1]),
@@ -234,14 +254,16 @@ def report(result: Result) -> str:
         f"(median {result.median_step_ms:.1f}), {result.poses_per_s:,.0f} poses/s, "
         f"peak {result.peak_gflops:,.0f} GFLOP/s",
         f"  its own {result.step_gflop:.1f} GFLOP = {result.share_of_peak:.0%} of the peak; the published network's "
-        f"{result.textbook_gflop:.1f} GFLOP in that time = {result.textbook_share_of_peak:.0%}",
+        f"{result.published_gflop:.1f} GFLOP in that time = {result.published_share_of_peak:.0%}",
         f"  data supply {result.supply_ms:.3f} ms = {result.supply_share:.2%} of the step",
         f"  {TEST_POSES:,} views: forward {result.forward_s:.2f} s, with metrics {result.scoring_s:.2f} s",
     ]
     if result.baseline_ms is not None:
         lines.append(
-            f"  straightforward step {result.baseline_ms:.1f} ms = {result.baseline_share_of_peak:.0%} of the peak; "
-            f"ours is {result.baseline_ms / result.step_ms:.2f} times as fast"
+            f"  without models.fast {result.plain_ms:.1f} ms; published layout {result.baseline_ms:.1f} ms (median "
+            f"{result.median_baseline_ms:.1f}) = {result.baseline_share_of_peak:.0%} of the peak: ours is "
+            f"{result.baseline_ms / result.step_ms:.2f} times as fast (medians "
+            f"{result.median_baseline_ms / result.median_step_ms:.2f})"
         )
     return "\n".join(lines)
 
@@ -263,7 +285,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=number(int, 2), help="default: each method's own")
     parser.add_argument("--steps", type=number(int, 1), default=1, help="steps per round; more on a GPU, say 50")
     parser.add_argument("--rounds", type=number(int, 1), default=10, help="rounds of peak, step and baseline")
-    parser.add_argument("--no-baseline", action="store_true", help="leave out the straightforward implementation")
+    parser.add_argument("--no-baseline", action="store_true", help="leave out the plain step and the published one")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here, too")
     parser.add_run_options()
     args = parser.parse_args()

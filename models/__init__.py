@@ -1,6 +1,18 @@
-"""The networks, by name: `models.create("teacher", width=1024)`.
+"""The networks and their losses, by name: `models.create("teacher", width=1024)`.
 
-torch.nn modules and their losses; they read no files, print nothing, and import only the geometry of `common`.
+    layers graph        what several networks share: norm and dropout, precision, graph convolutions, non-local block
+    lifters             the networks from 2D to 3D poses, one row each; the networks are
+    teacher student       ITES, with its losses
+    mlp gcn videopose stgcn    PoseAug's
+    resnet              the trunk of the networks on images
+    poseaug/            augmentor, discriminators, losses, replay pool
+    adversarial/        lifters and discriminators, their geometry, losses and steps
+    hourglass/          stacked hourglass and pose ResNet, losses
+    encoder_decoder/    network, its encoders, losses, views
+    fast/               hand-written gradients behind one door: FAST=0 leaves all of it out
+
+torch.nn modules and functions of tensors, as their papers have them; they read no files, print nothing, and import only
+the ground files of `common`.
 """
 
 from collections.abc import Callable

@@ -207,6 +207,15 @@ class Graph:
     centre: int
 
 
+def reordered(graph: Graph, order: Sequence[int]) -> Graph:
+    """The same graph with node order[i] as node i."""
+
+    def places(pairs: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+        return tuple((order.index(a), order.index(b)) for a, b in pairs)
+
+    return Graph(graph.size, places(graph.links), places(graph.symmetric), order.index(graph.centre))
+
+
 def distance_to_centre(graph: Graph) -> Tensor:
     """-> (V,) int64: number of physical links between each node and the centre."""
     distance = [graph.size] * graph.size

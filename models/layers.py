@@ -91,6 +91,13 @@ def norm_relu_dropout(x: Tensor, norm: nn.Module, p: float, training: bool) -> T
     return F.dropout(F.relu(norm(x), inplace=True), p, training)
 
 
+def dropout(x: Tensor, p: float, training: bool) -> Tensor:
+    """`F.dropout`. x: (...) -> (...)."""
+    if training and 0 < p < 0.99 and fast.takes() and x.device.type == "cpu":
+        return x * fast.dropout_factors(x, p)  # torch draws in one thread, which takes longer than some layers
+    return F.dropout(x, p, training)
+
+
 def kaiming_linears(model: nn.Module) -> None:
     """Kaiming-normal weights in every linear layer, as PoseAug starts its networks; biases stay torch's."""
     for module in model.modules():

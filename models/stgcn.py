@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.skeleton import H36M_16, H36M_17
-from models.graph import Conv, Graph, PartitionedConv, poses_of
-from models.layers import full_precision, no_autocast, norm_relu_dropout
+from models.graph import Conv, Graph, PartitionedConv, poses_of, reordered
+from models.layers import dropout, full_precision, no_autocast, norm_relu_dropout
 
 BODY = Graph(17, H36M_17.bones, tuple(zip(H36M_17.left, H36M_17.right, strict=True)), H36M_17.index("spine"))
 # Left arm, right arm, left leg, right leg, centre: the joints of each limb.
 LIMBS = Graph(5, ((0, 4), (1, 4), (2, 4), (3, 4)), ((0, 1), (2, 3)), 4)
 JOINTS = ((11, 12, 13), (14, 15, 16), (4, 5, 6), (1, 2, 3), (0, 7, 8, 9, 10))
-LIMB_OF = tuple(next(i for i, limb in enumerate(JOINTS) if joint in limb) for joint in range(BODY.size))
+ORDER = sum(JOINTS, ())  # inside the network, so that a limb is a slice
 NECK = H36M_17.index("neck")  # not in the 16-joint skeleton: between thorax and head
 
 
@@ -45,11 +45,11 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x: (V, B, in) -> (V, B, out)."""
         rows = norm_relu_dropout(self.gcn(x).flatten(0, 1), self.tcn[0], self.dropout, self.training)
-        y = F.dropout(self.tcn[4](self.tcn[3](rows)), self.dropout, self.training)
+        y = dropout(self.tcn[4](self.tcn[3](rows)), self.dropout, self.training)
         if self.projected:
-            y = y + self.residual(x.flatten(0, 1))
+            y.add_(self.residual(x.flatten(0, 1)))
         elif self.has_residual:
-            y = y + x.flatten(0, 1)
+            y.add_(x.flatten(0, 1))
         return F.relu(y, inplace=True).unflatten(0, x.shape[:2])
 
 
@@ -70,24 +70,28 @@ class JointAttention(nn.Module):
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
         """fine: (17, B, C / 2) of the joints, coarse: (5, B, C / 2) of the limbs; x is both -> (17, B, C)."""
-        layers = self.theta, self.phi, self.g
-        # of [joint, its limb], with the products of a limb done once
-        of_joint, of_limb = torch.cat([layer.matrix for layer in layers]).chunk(2, 1)
-        limbs = F.linear(coarse, of_limb, torch.cat([layer.bias for layer in layers]))
-        theta, phi, g = (F.linear(fine, of_joint) + to_joints(limbs)).transpose(0, 1).chunk(3, 2)  # (B, 17, C / 2)
+        theta, phi, g = (beside_limbs(layer, fine, coarse).transpose(0, 1) for layer in (self.theta, self.phi, self.g))
         attention = full_precision(torch.bmm(theta, phi.mT)).softmax(2).to(g.dtype)
-        y = self.W(torch.bmm(attention, g).transpose(0, 1).flatten(0, 1))
-        return y.unflatten(0, fine.shape[:2]) + torch.cat((fine, to_joints(coarse)), 2)
+        y = self.W(torch.bmm(attention, g).transpose(0, 1).flatten(0, 1)).unflatten(0, fine.shape[:2])
+        return y.add_(torch.cat((fine, to_joints(coarse)), 2))
+
+
+def beside_limbs(layer: Conv, joints: Tensor, limbs: Tensor) -> Tensor:
+    """`layer` of [joints, to_joints(limbs)], with the products of a limb done once. joints: (17, B, C), limbs:
+    (5, B, C) -> (17, B, out).
+    """
+    of_joint, of_limb = layer.matrix.chunk(2, 1)
+    return F.linear(joints, of_joint).add_(to_joints(F.linear(limbs, of_limb, layer.bias)))
 
 
 def to_limbs(joints: Tensor) -> Tensor:
-    """joints: (17, B, C) -> (5, B, C), the maximum of each limb."""
-    return torch.stack([joints[list(limb)].amax(0) for limb in JOINTS])
+    """joints: (17, B, C), in ORDER -> (5, B, C), the maximum of each limb."""
+    return torch.stack([limb.amax(0) for limb in joints.split([len(limb) for limb in JOINTS])])
 
 
 def to_joints(limbs: Tensor) -> Tensor:
-    """limbs: (5, B, C) -> (17, B, C), that of each joint's limb."""
-    return limbs[list(LIMB_OF)]
+    """limbs: (5, B, C) -> (17, B, C), in ORDER, that of each joint's limb."""
+    return torch.cat([limb.expand(len(joints), -1, -1) for limb, joints in zip(limbs, JOINTS, strict=True)])
 
 
 class SpatialGraphNetwork(nn.Module):
@@ -98,8 +102,9 @@ class SpatialGraphNetwork(nn.Module):
         block, self.rate4, self.rate2, self.rate_out = (0.05, 0.25, 0.1, 0.1) if dropout < 0 else (float(dropout),) * 4
         # Published: the 0.1 meant as momentum lands in eps. Released weights depend on it.
         self.data_bn = nn.BatchNorm1d(2 * BODY.size, eps=0.1)
+        body = reordered(BODY, ORDER)
         self.st_gcn_networks = nn.ModuleList(
-            (Block(2, 128, BODY, block, residual=False), Block(128, 128, BODY, block), Block(128, 256, BODY, block))
+            (Block(2, 128, body, block, residual=False), Block(128, 128, body, block), Block(128, 256, body, block))
         )
         self.st_gcn_pool = nn.ModuleList((Block(256, 512, LIMBS, block), Block(512, 512, LIMBS, block)))
         self.conv4 = nn.Sequential(Conv(512, 512), nn.BatchNorm1d(512))
@@ -109,15 +114,17 @@ class SpatialGraphNetwork(nn.Module):
 
     def forward(self, joints: Tensor) -> Tensor:
         """joints: (B, 17, 2) -> (B, 17, 3)."""
-        fine = self.data_bn(joints.flatten(1)).view_as(joints).transpose(0, 1).contiguous()
+        nodes = self.data_bn(joints.flatten(1)).view_as(joints).unbind(1)
+        fine = torch.stack([nodes[j] for j in ORDER])
         for block in self.st_gcn_networks:
             fine = block(fine)
         limbs = to_limbs(fine)
         for block in self.st_gcn_pool:
             limbs = block(limbs)
-        x = F.dropout(self.non_local(fine, self.coarse(limbs)), self.rate_out, self.training)
+        x = dropout(self.non_local(fine, self.coarse(limbs)), self.rate_out, self.training)
         with no_autocast(x):
-            return self.fcn[1](full_precision(x)).transpose(0, 1)
+            nodes = self.fcn[1](full_precision(x)).unbind(0)
+        return torch.stack([nodes[ORDER.index(j)] for j in range(BODY.size)], 1)
 
     def coarse(self, limbs: Tensor) -> Tensor:
         """limbs: (5, B, 512) -> (5, B, 256), each limb in the light of the whole body."""

@@ -110,6 +110,13 @@ def draw_numbers(count: int, bits: int) -> Tensor:
     return words.view(torch.uint16 if bits == 16 else torch.uint8).flatten()[:count]
 
 
+def dropout_factors(x: Tensor, p: float) -> Tensor:
+    """What dropout multiplies x: (...) by: 0 with probability p, else 1 / (1 - p); p as a multiple of 1/65536."""
+    dropped = round(p * 2**16)
+    numbers = draw_numbers(x.numel(), 16).view(torch.int16).view_as(x)  # from -2^15 on
+    return (numbers >= dropped - 2**15).to(x.dtype).div_(1 - dropped / 2**16)
+
+
 def keep_above(values: Tensor, criterion: Tensor, threshold: float, out: Tensor) -> Tensor:
     """values where criterion > threshold, else 0, into `out`. A masked fill takes ten times as long."""
     return torch.ops.aten.threshold_backward.grad_input(values, criterion, threshold, grad_input=out)

@@ -12,7 +12,7 @@ from common.run.batch_norm import SyncBatchNorm
 from common.skeleton import H36M_17, adjacency
 from models import fast
 from models.graph import GraphLayer, SemanticGraphConv
-from models.layers import norm_relu_dropout
+from models.layers import dropout, norm_relu_dropout
 from models.student import NODE_ORDER
 
 fused = importlib.import_module("models.fast.norm_relu_dropout")  # the package has the function by that name
@@ -144,6 +144,30 @@ def test_dropout_keeps_its_rate_and_the_mean(p):
         assert 0.7 < spread < 1.35
         a, b = zeros.narrow(axis, 0, y.shape[axis] - 1) - p, zeros.narrow(axis, 1, y.shape[axis] - 1) - p
         assert abs((a * b).mean()) < 5 * p * (1 - p) / y.numel() ** 0.5
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("p", [0.05, 0.1, 0.5])
+def test_dropout_alone(monkeypatch, p, dtype):
+    """Zeros at their rate, the rest and its gradient scaled; in evaluation, without a rate, and with all of one torch's
+    own.
+    """
+    torch.manual_seed(0)
+    x = torch.randn(300, 501, dtype=dtype).requires_grad_()
+    y = dropout(x, p, training=True)
+    kept, precision = y != 0, 2e-5 + 2 * torch.finfo(dtype).eps
+    assert y.dtype == dtype and abs((~kept).double().mean() - p) < 5 * (p * (1 - p) / y.numel()) ** 0.5
+    torch.testing.assert_close(y, x * kept / (1 - p), rtol=precision, atol=0)
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    torch.testing.assert_close(gradient, kept / torch.tensor(1 - p, dtype=dtype), rtol=precision, atol=0)
+    state = torch.get_rng_state()
+    assert torch.equal(dropout(x, p, False), x) and torch.equal(dropout(x, 0.0, True), x)
+    assert torch.equal(torch.get_rng_state(), state) and not dropout(x, 1.0, True).any()
+    monkeypatch.setattr(fast, "enabled", False)
+    torch.manual_seed(1)
+    plain = dropout(x, p, True)
+    torch.manual_seed(1)
+    assert torch.equal(plain, F.dropout(x, p))
 
 
 def test_draws_come_from_the_default_generator():
@@ -280,7 +304,7 @@ def test_the_door_shuts_all_of_them(monkeypatch):
     def refuse(*_):
         raise AssertionError("a fast form was used")
 
-    for name in ("convolve", "convolve_and_attend", "norm_relu_dropout"):
+    for name in ("convolve", "convolve_and_attend", "dropout_factors", "norm_relu_dropout"):
         monkeypatch.setattr(fast, name, refuse)
     student, x = models.create("student", hidden=8, blocks=1), torch.randn(3, 17, 2)
     with pytest.raises(AssertionError, match="fast form"):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import models
-from benchmarks.textbook_lifters import TextbookGCN
+from benchmarks.published import Published
 from common.errors import InputError
 from common.run import batch_norm, checkpoint
 from common.skeleton import H36M_17
@@ -36,21 +36,21 @@ def test_sizes_and_layout_are_the_released_ones():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_it_is_the_textbook_network_with_its_gradients(training):
+def test_it_is_the_published_layouts_function_with_its_gradients(training):
     ours = trained(models.create("gcn", hidden=16, stages=2, dropout=0).double()).train(training)
-    textbook = TextbookGCN(hidden=16, stages=2).double().train(training)
-    textbook.load_state_dict(ours.state_dict())
+    theirs = Published("gcn", hidden=16, stages=2, dropout=0).double().train(training)
+    theirs.network.load_state_dict(ours.state_dict())
     keypoints, weights = seeded(7, 16, 2, dtype=torch.float64), seeded(7, 16, 3, seed=1, dtype=torch.float64)
     results = []
-    for model in (ours, textbook):
+    for model in (ours, theirs):
         output = model(keypoints)
         (output * weights).sum().backward()
         results.append([output, *(p.grad for p in model.parameters()), *model.buffers()])
     names = ["output", *dict(ours.named_parameters())]
-    ours_dict, textbook_dict = (dict(zip(names, values, strict=False)) for values in results)
+    ours_dict, theirs_dict = (dict(zip(names, values, strict=False)) for values in results)
     for name in names:
-        torch.testing.assert_close(ours_dict[name], textbook_dict[name], rtol=1e-9, atol=1e-10, msg=name)
-    for name, value in textbook.state_dict().items():
+        torch.testing.assert_close(ours_dict[name], theirs_dict[name], rtol=1e-9, atol=1e-10, msg=name)
+    for name, value in theirs.network.state_dict().items():
         torch.testing.assert_close(ours.state_dict()[name], value, rtol=1e-9, atol=1e-10, msg=name)
 
 

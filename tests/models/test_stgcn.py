@@ -4,11 +4,11 @@ import pytest
 import torch
 
 import models
-from benchmarks.textbook_lifters import TextbookPartitionedConv, TextbookSTGCN
+from benchmarks.published import Published, partitioned_conv
 from common.errors import InputError
 from common.run import batch_norm, checkpoint
-from models.graph import PartitionedConv, distance_to_centre, normalised_adjacency, partitions
-from models.stgcn import BODY, LIMBS, to_joints, to_limbs
+from models.graph import PartitionedConv, distance_to_centre, normalised_adjacency, partitions, reordered
+from models.stgcn import BODY, LIMBS, ORDER, to_joints, to_limbs
 
 GRAPHS = pytest.mark.parametrize("graph", [BODY, LIMBS], ids=["body", "limbs"])
 
@@ -79,9 +79,16 @@ def test_the_columns_of_the_pooled_graph():
 def test_limbs_are_maxima_of_their_joints_and_go_back_to_them():
     groups = ((11, 12, 13), (14, 15, 16), (4, 5, 6), (1, 2, 3), (0, 7, 8, 9, 10))  # in the order of LIMBS
     joints = seeded(17, 2, 3)
-    assert torch.equal(to_limbs(joints), torch.stack([joints[list(group)].amax(0) for group in groups]))
+    found = to_limbs(joints[list(ORDER)])
+    assert torch.equal(found, torch.stack([joints[list(group)].amax(0) for group in groups]))
     back = to_joints(torch.arange(5.0).view(5, 1, 1)).flatten().tolist()
-    assert back == [next(i for i, group in enumerate(groups) if joint in group) for joint in range(17)]
+    assert back == [next(i for i, group in enumerate(groups) if joint in group) for joint in ORDER]
+
+
+def test_a_graph_in_another_order_is_the_same_graph():
+    order = list(ORDER)
+    assert sorted(order) == list(range(17)) and order != sorted(order)
+    assert torch.equal(partitions(reordered(BODY, order)), partitions(BODY)[:, order][:, :, order])
 
 
 # ------------------------------------------------------------ layers and network
@@ -90,16 +97,11 @@ def test_limbs_are_maxima_of_their_joints_and_go_back_to_them():
 @GRAPHS
 def test_partitioned_conv_is_the_sum_over_kinds_and_sources(graph):
     layer = exact(PartitionedConv(6, 5, graph))
-    textbook = TextbookPartitionedConv(6, 5, graph).double()
-    textbook.load_state_dict(layer.state_dict())
     x = seeded(graph.size, 3, 6, dtype=torch.float64).requires_grad_()
     weights = seeded(graph.size, 3, 5, seed=1, dtype=torch.float64)
-    outputs = (layer(x), textbook(x.permute(1, 2, 0).unsqueeze(2)).squeeze(2).permute(2, 0, 1))
+    outputs = (layer(x), partitioned_conv(layer, x.permute(1, 2, 0).unsqueeze(2)).squeeze(2).permute(2, 0, 1))
     torch.testing.assert_close(*outputs)
-    grads = [
-        torch.autograd.grad((y * weights).sum(), [x, *model.parameters()])
-        for y, model in zip(outputs, (layer, textbook), strict=True)
-    ]
+    grads = [torch.autograd.grad((y * weights).sum(), [x, *layer.parameters()]) for y in outputs]
     for ours, theirs in zip(*grads, strict=True):
         torch.testing.assert_close(ours, theirs)
 
@@ -128,25 +130,25 @@ def test_the_published_eps_of_the_input_norm(network):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_it_is_the_textbook_network_with_its_gradients(network, training):
+def test_it_is_the_published_layouts_function_with_its_gradients(network, training):
     ours = exact(models.create("stgcn", dropout=0)).train(training)
-    textbook = TextbookSTGCN(dropout=0).double().train(training)
-    for model in (ours, textbook):
+    published = Published("stgcn", dropout=0).double().train(training)
+    for model in (ours, published.network):
         model.load_state_dict(network.state_dict())
     keypoints, weights = seeded(4, 16, 2, dtype=torch.float64), seeded(4, 16, 3, seed=1, dtype=torch.float64)
-    outputs = [model(keypoints) for model in (ours, textbook)]
+    outputs = [model(keypoints) for model in (ours, published)]
     torch.testing.assert_close(*outputs)
     for output in outputs:
         (output * weights).sum().backward()
-    largest = max(p.grad.abs().max().item() for p in textbook.parameters())
-    theirs = dict(textbook.named_parameters())
+    largest = max(p.grad.abs().max().item() for p in published.network.parameters())
+    theirs = dict(published.network.named_parameters())
     for name, a in ours.named_parameters():
         b = theirs[name]
         if name == "stgcn.non_local.phi.bias":  # the softmax does not see it
             assert a.grad.abs().max() < 1e-9 and b.grad.abs().max() < 1e-9
         else:
             torch.testing.assert_close(a.grad, b.grad, rtol=1e-7, atol=1e-10 * largest, msg=name)
-    for name, value in textbook.state_dict().items():
+    for name, value in published.network.state_dict().items():
         torch.testing.assert_close(ours.state_dict()[name], value, rtol=1e-9, atol=1e-10, msg=name)
 
 
