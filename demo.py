@@ -130,7 +130,7 @@ def lift(
     network = lifters.network_of(saved, file).to(run.device)
     points = torch.from_numpy(found.points)
     lifters.check_size(points, file.name)
-    keypoints = lifters.input_of(saved.method, points, size).to(run.device)
+    keypoints = lifters.input_of(saved, points, size, torch.from_numpy(found.confidence)).to(run.device)
     with run.autocast():
         return lifters.camera_poses(saved, network, keypoints)
 

@@ -4,7 +4,7 @@
     python export_onnx.py --ckpt FILE --output lifter.onnx [--method mlp]
 
 Takes a checkpoint of any lifting method: teacher, student, mlp, gcn, videopose, stgcn, gan. The file has one input,
-keypoints: (B, J, 2), normalised as the method was trained (VideoPose3D over time: (B, frames, J, 2); gan: pixels), and
+keypoints: (B, J, 2 or more), as the lifter was trained (VideoPose3D over time: (B, frames, J, 2); gan: pixels), and
 one output, pose: (B, J, 3), in the axes of the camera. B is free. Needs the packages onnx, onnxscript and onnxruntime.
 """
 
@@ -72,7 +72,11 @@ def example(saved: lifters.SavedLifter, network: nn.Module, count: int) -> Tenso
     joints = 16 if saved.method in lifters.POSEAUG else 17
     frames = getattr(network, "receptive_field", 1)
     keypoints = torch.randn(
-        count, *([frames] if frames > 1 else []), joints, 2, generator=torch.Generator().manual_seed(0)
+        count,
+        *([frames] if frames > 1 else []),
+        joints,
+        saved.form.features,
+        generator=torch.Generator().manual_seed(0),
     )
     return 500 + 100 * keypoints if saved.method == "gan" else 0.2 * keypoints
 

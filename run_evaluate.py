@@ -26,10 +26,12 @@ def main() -> None:
         parser.error("which checkpoint? give --evaluate FILE")
     run = start(args)
     file = Path(args.evaluate)
+    form = run_folder.saved_input(file)
+    args.sees, args.confidences = form
     model = models.create(args.posenet_name, **options.lifter_sizes(args)).to(run.device)
-    run_folder.load_lifter(model, file, run.device)
-    test = evaluation.load_split(args, args.subjects_test, run.device)
-    cross = evaluation.load_cross_data(args, run.device)
+    run_folder.load_lifter(model, file, run.device, form)
+    test = evaluation.load_split(args, args.subjects_test, run.device, form=form)
+    cross = evaluation.load_cross_data(args, run.device, form)
 
     scores = evaluation.evaluate_all(model, test, cross, run, args.flip_test, more=True)
     if args.vis_html:

@@ -164,7 +164,7 @@ def build(args: Any, run: Run) -> Networks:
     lifter = models.create(args.posenet_name, **options.lifter_sizes(args))
     pretrained = None if args.resume else run_folder.find_pretrained(args)
     if pretrained:
-        run_folder.load_lifter(lifter, pretrained, torch.device("cpu"))
+        run_folder.load_lifter(lifter, pretrained, torch.device("cpu"), options.form_of(args))
         args.pretrain = str(pretrained)  # config.yaml says which
     nets = lifter, Augmentor(tanh_limit=args.blr_tanhlimit), Discriminator3D(), Discriminator2D()
     return Networks(*(run.prepare(network).train() for network in nets))

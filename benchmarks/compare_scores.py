@@ -11,6 +11,7 @@ protocol; those marked take something from the truth:
 
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from common import metrics
 from common.datasets.h36m_layout import load_pose_set
 from common.images.loader import evaluation_loader
 from common.multiview.labels import NORMALISED_POSE, normalise
-from common.pose_set import PoseSet, screen_keypoints
+from common.pose_set import PoseSet, seen_input
 from common.run import checkpoint
 from common.run.run import Run
 from common.skeleton import H36M_16, H36M_17, Skeleton, convert
@@ -112,11 +113,12 @@ def load_lifter(path: Path, device: torch.device) -> tuple[SavedLifter, nn.Modul
     return saved, lifters.network_of(saved, path).to(device)
 
 
-def lifter_inputs(method: str, test: PoseSet) -> Tensor:
-    """The 2D input (N, 17 or 16, 2) of a split as the method's own scripts make it."""
-    if method in POSEAUG:
-        return convert(screen_keypoints(test), H36M_17, H36M_16)
-    return test.keypoints if method == "gan" else network_input(test)
+def lifter_inputs(saved: SavedLifter, test: PoseSet) -> Tensor:
+    """The 2D input (N, 17 or 16, 2 or more) of a split as the method's own scripts make it."""
+    if saved.method in POSEAUG:
+        small = replace(test, keypoints=convert(test.keypoints, H36M_17, H36M_16), skeleton=H36M_16)
+        return seen_input(small, saved.form)
+    return test.keypoints if saved.method == "gan" else network_input(test)
 
 
 def lift(saved: SavedLifter, network: nn.Module, points: Tensor, rows: Iterable[slice], run: Run) -> Tensor:
@@ -132,7 +134,7 @@ def score_lifter(
 ) -> dict[str, dict]:
     """Scores by protocol on a split."""
     rows = (slice(s.start, s.start + s.length) for s in test.sequences)
-    pose = lift(saved, network, lifter_inputs(saved.method, test), rows, run)
+    pose = lift(saved, network, lifter_inputs(saved, test), rows, run)
     pose, target = (convert(part, H36M_17, skeleton) for part in (pose, test.poses))
     return protocols(pose, target, saved.method in POSEAUG, test.sequence)
 
@@ -157,14 +159,14 @@ def score_cross(saved: SavedLifter, network: nn.Module, cross: PoseSet, run: Run
     """
     points = cross.inputs
     if saved.method not in POSEAUG:
-        points = lifters.input_of(saved.method, convert(points, H36M_16, H36M_17), None)
+        points = lifters.input_of(saved, convert(points, H36M_16, H36M_17), None)
     rows = (slice(i, i + 1) for i in range(len(points)))
     pose = convert(lift(saved, network, points, rows, run), H36M_17, H36M_16)
     return protocols(pose, cross.poses, saved.method in POSEAUG)
 
 
 def lifter_cost(saved: SavedLifter, network: nn.Module, test: PoseSet, run: Run) -> Cost:
-    points = lifter_inputs(saved.method, test)[: BATCH["lifter"]]
+    points = lifter_inputs(saved, test)[: BATCH["lifter"]]
     return cost(network, lifters.forward_of(saved, network), points, run)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from common.camera import Camera
 from common.errors import InputError
 from common.h36m import action_label, canonical_action
+from common.lifter_input import LifterInput, make_input
 from common.skeleton import Skeleton
 
 
@@ -49,9 +50,9 @@ class PoseSet:
     sequences: tuple[Sequence, ...]
     sequence: Tensor  # (N,) int32, index into `sequences`: `sequence_index`
     frame: Tensor  # (N,) int32, frame number in the source file
-    poses: Tensor | None = None  # (N, J, 3) float32, metres, camera frame, absolute
+    poses: Tensor | None = None  # (N, J, 3) float32, metres, camera frame, absolute; of `load_motion`: world frame
     unit: str = "pixels"  # or "screen": a file that gives screen coordinates and not the size of its pictures
-    inputs: Tensor | None = None  # (N, J, 2) float32, what a method's network sees, made by the method
+    inputs: Tensor | None = None  # (N, J, 2 or more) float32, what a method's network sees, made by the method
     confidence: Tensor | None = None  # (N, J) float32, of the keypoints, as their detector gives it
 
     def __len__(self) -> int:
@@ -243,6 +244,18 @@ def screen_keypoints(pose_set: PoseSet) -> Tensor:
     keypoints *= 2  # in place: a training set is 200 MB
     keypoints -= corner.index_select(0, pose_set.sequence)[:, None]
     return keypoints
+
+
+def ray_slopes(pose_set: PoseSet) -> Tensor:
+    """X/Z and Y/Z (N, 2) of the ray from each item's camera to the hip, lens distortion left aside."""
+    focal, centre = pose_set.intrinsics("screen")[:, :4].index_select(0, pose_set.sequence).split(2, -1)
+    return (screen_keypoints(pose_set)[:, pose_set.skeleton.root] - centre) / focal
+
+
+def seen_input(pose_set: PoseSet, form: LifterInput) -> Tensor:
+    """What a lifter of that form sees of a set: (N, J, features)."""
+    slopes = ray_slopes(pose_set) if form.sees == "direction" else None
+    return make_input(form, screen_keypoints(pose_set), slopes, pose_set.confidence, pose_set.skeleton.root)
 
 
 def windows(index: Tensor, first: Tensor, last: Tensor, receptive_field: int, causal: bool = False) -> Tensor:

@@ -4,6 +4,7 @@ A method is the name of a row of `models.lifters.LIFTERS`, or "gan", whose files
 network's weights do not tell (a causal VideoPose3D, Chen's factor) is in the file, or an option.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +16,9 @@ from torch.nn import functional as F
 import models
 from common.camera import normalise_screen
 from common.errors import InputError
+from common.lifter_input import LifterInput, make_input, mirror_input, saved_form, slopes_of
 from common.run import checkpoint
-from common.skeleton import H36M_16, H36M_17, convert
+from common.skeleton import H36M_16, H36M_17, convert, mirror
 from methods.adversarial import checkpoint as gan_checkpoint
 from methods.adversarial.checkpoint import SavedNetwork
 from methods.ites.scaling import scale_root_to_head
@@ -37,6 +39,7 @@ class SavedLifter(NamedTuple):
     network: SavedNetwork
     camera: str = ""  # gan: "kudo" or "chen"
     factor: float = 1.0  # gan: of `models.adversarial.predict.predictor`
+    form: LifterInput = LifterInput()  # PoseAug's lifters: what they see
 
 
 # ------------------------------------------------------------ what a file holds
@@ -78,7 +81,10 @@ def _load(path: str | Path, causal: bool | None) -> SavedLifter:
         raise InputError(f"{path}: the weights of its {found} are incomplete ({error!r})") from error
     if sizes.get("architecture") is not None:  # over time
         sizes["causal"] = bool(checkpoint.saved_options(file).get("causal")) if causal is None else causal
-    return SavedLifter(found, SavedNetwork(found, sizes, dict(state)))
+    form = LifterInput()
+    if "features" in sizes:
+        form = saved_form(checkpoint.saved_options(file), sizes["features"], path)
+    return SavedLifter(found, SavedNetwork(found, sizes, dict(state)), form=form)
 
 
 def _gan(path: str | Path) -> SavedLifter:
@@ -99,22 +105,39 @@ def network_of(saved: SavedLifter, path: str | Path) -> nn.Module:
 # ------------------------------------------------------------ 2D in, 3D out
 
 
-def input_of(method: str, pixels: Tensor, size: tuple[int, int] | None) -> Tensor:
-    """What a lifter sees of one video: (T, 17, 2) pixels -> (T, 17 or 16, 2), normalised as the method was trained.
+def input_of(
+    saved: SavedLifter,
+    pixels: Tensor,
+    size: tuple[int, int] | None,
+    confidence: Tensor | None = None,
+    focal: float | None = None,
+) -> Tensor:
+    """What a lifter sees of one video: (T, 17, 2) pixels -> (T, 17 or 16, 2 or more), as the network was trained.
 
-    PoseAug's lifters: screen coordinates of 16 joints, for which the picture's size (width, height) is needed. ITES:
-    root-relative, one scale for the whole video, so that hip and head are 0.2 apart on average; the focal length that
-    the published form divides by falls out where it is the same in x and y. gan: pixels, as the network normalises
-    every pose by itself.
+    PoseAug's lifters: what `saved.form` says of 16 joints; all but the pose alone needs the picture's size (width,
+    height). ITES: root-relative, one scale for the whole video, so that hip and head are 0.2 apart on average; the
+    focal length that the published form divides by falls out where it is the same in x and y. gan: pixels, as the
+    network normalises every pose by itself.
+
+    Args:
+        confidence: (T, 17), of the keypoints; 1 where left out.
+        focal: pixels; None: the picture's diagonal, as is usual where nothing is known (Li et al., "CLIFF", ECCV 2022).
     """
-    sees = SEES[method]
+    sees = SEES[saved.method]
     if sees == "pose":
         return pixels
     if sees == "size":
         return scale_root_to_head(pixels - pixels[:, :1], H36M_17.root, H36M_17.index("head"))
-    if size is None:
-        raise InputError(f"{method} needs the size of the picture: give --image-size WIDTHxHEIGHT")
-    return normalise_screen(convert(pixels, H36M_17, H36M_16), *size)
+    if size is None and saved.form.sees != "pose":
+        raise InputError(f"{saved.method} needs the size of the picture: give --image-size WIDTHxHEIGHT")
+    keypoints, slopes = convert(pixels, H36M_17, H36M_16), None
+    if saved.form.sees == "place":
+        keypoints = normalise_screen(keypoints, *size)
+    if saved.form.sees == "direction":
+        slopes = slopes_of(keypoints[:, H36M_16.root], size, focal or math.hypot(*size))
+    if confidence is not None:
+        confidence = convert(confidence.unsqueeze(-1), H36M_17, H36M_16).squeeze(-1)
+    return make_input(saved.form, keypoints, slopes, confidence)
 
 
 def check_size(points: Tensor, where: Any) -> None:
@@ -129,25 +152,31 @@ def camera_poses(saved: SavedLifter, network: nn.Module, keypoints: Tensor) -> T
 
     Args:
         network: `network_of(saved)`, in evaluation mode.
-        keypoints: (T, J, 2), T consecutive frames, of `input_of`.
+        keypoints: (T, J, features), T consecutive frames, of `input_of`.
 
     Returns:
         (T, 17, 3) float32, in metres from PoseAug's lifters, in the network's own unit from the others. A joint that
         the 16-joint lifters lack, the neck, is halfway from thorax to head.
     """
-    if getattr(network, "receptive_field", 1) > 1:
-        pose = _over_time(network, keypoints)
-    else:
-        forward = forward_of(saved, network)
-        pose = torch.cat([forward(part) for part in keypoints.split(BATCH)])
-    pose = pose.float()
+    pose = _lift(saved, network, keypoints).float()
+    if saved.form.sees != "place":  # the published ones are as published
+        mirrored = _lift(saved, network, mirror_input(keypoints, H36M_16)).float()
+        pose = (pose + mirror(mirrored, H36M_16)) / 2
     if pose.shape[1] == H36M_16.num_joints:
         pose = convert(pose, H36M_16, H36M_17)
     return pose - pose[:, :1]
 
 
+def _lift(saved: SavedLifter, network: nn.Module, keypoints: Tensor) -> Tensor:
+    """(T, J, features) -> (T, J, 3), as the network gives it."""
+    if getattr(network, "receptive_field", 1) > 1:
+        return _over_time(network, keypoints)
+    forward = forward_of(saved, network)
+    return torch.cat([forward(part) for part in keypoints.split(BATCH)])
+
+
 def forward_of(saved: SavedLifter, network: nn.Module) -> Callable[[Tensor], Tensor]:
-    """-> a function, 2D input (B, J, 2) -> pose (B, J, 3), camera axes."""
+    """-> a function, 2D input (B, J, features) -> pose (B, J, 3), camera axes."""
     if saved.method == "gan":
         predict = predictor(network, saved.camera, saved.factor)
         return lambda keypoints: predict(keypoints).pose
@@ -155,7 +184,7 @@ def forward_of(saved: SavedLifter, network: nn.Module) -> Callable[[Tensor], Ten
 
 
 def _over_time(network: nn.Module, keypoints: Tensor) -> Tensor:
-    """(T, J, 2) -> (T, J, 3) by VideoPose3D over windows; beyond the ends the first and the last frame are repeated."""
+    """(T, J, features) -> (T, J, 3) by VideoPose3D over windows; beyond the ends, the frame at the end is repeated."""
     before, after = network.pad + network.causal_shift, network.pad - network.causal_shift
     flat = F.pad(keypoints.flatten(1).t().unsqueeze(0), (before, after), mode="replicate")
     padded = flat.squeeze(0).t().unflatten(1, keypoints.shape[1:])

@@ -75,18 +75,18 @@ def mix_nodes(weights: Tensor, x: Tensor) -> Tensor:
     return (weights @ x.flatten(1)).unflatten(1, x.shape[1:])
 
 
-def poses_of(keypoints: Tensor, num_joints: int) -> Tensor:
-    """keypoints: (B, J, 2) or (B, 2 J), joint after joint -> (B, J, 2).
+def poses_of(keypoints: Tensor, num_joints: int, features: int = 2) -> Tensor:
+    """keypoints: (B, J, features) or (B, features J), joint after joint -> (B, J, features).
 
     Raises:
         InputError: another shape.
     """
-    if keypoints.shape[1:] not in ((num_joints, 2), (2 * num_joints,)):
+    if keypoints.shape[1:] not in ((num_joints, features), (features * num_joints,)):
         raise InputError(
-            f"found keypoints of shape {tuple(keypoints.shape)}, expected (poses, {num_joints}, 2) or (poses, "
-            f"{2 * num_joints}): convert them to the network's {num_joints} joints (common.skeleton.convert)"
+            f"found keypoints of shape {tuple(keypoints.shape)}, expected (poses, {num_joints}, {features}) or (poses, "
+            f"{features * num_joints}): convert them to the network's {num_joints} joints (common.skeleton.convert)"
         )
-    return keypoints.reshape(-1, num_joints, 2)
+    return keypoints.reshape(-1, num_joints, features)
 
 
 # ------------------------------------------------------------ non-local block

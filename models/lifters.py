@@ -27,7 +27,7 @@ class Lifter(NamedTuple):
         joints -> metres, as PoseAug trains them); "size": how large within a video (17 joints, ITES).
     weight: begins the name of a weight that no lifter in a row above has; tells whose a checkpoint is.
     sizes: weights -> the constructor's arguments; dropout is 0 where only a network in training mode has it.
-    pose: (network, 2D input (B, J, 2)) -> pose (B, J, 3), camera axes.
+    pose: (network, 2D input (B, J, features)) -> pose (B, J, 3), camera axes.
     """
 
     network: Callable[..., nn.Module]
@@ -54,20 +54,27 @@ def _student(state: State) -> dict[str, Any]:
 
 def _mlp(state: State) -> dict[str, Any]:
     width, inputs = state["w1.weight"].shape
-    return {"joints": inputs // 2, "width": width, "stages": _count(state, "linear_stages."), "dropout": 0.0}
+    joints = len(state["w2.weight"]) // 3 + 1
+    sizes = {"joints": joints, "width": width, "stages": _count(state, "linear_stages."), "dropout": 0.0}
+    return sizes | {"features": inputs // joints}
 
 
 def _gcn(state: State) -> dict[str, Any]:
-    return {"hidden": state["gconv_output.W"].shape[1], "stages": _count(state, "gconv_layers."), "dropout": 0.0}
+    sizes = {"hidden": state["gconv_output.W"].shape[1], "stages": _count(state, "gconv_layers."), "dropout": 0.0}
+    return sizes | {"features": state["gconv_input.0.gconv.W"].shape[1]}
 
 
 def _videopose(state: State) -> dict[str, Any]:
     channels, inputs, first = state["expand_conv.weight"].shape
-    stages = _count(state, "layers_conv.") // 2
+    stages, joints = _count(state, "layers_conv.") // 2, len(state["shrink.weight"]) // 3 + 1
     widths = [first, *(state[f"layers_conv.{2 * i}.weight"].shape[2] for i in range(stages))]
     architecture = ",".join(map(str, widths)) if max(widths) > 1 else None
-    sizes = {"joints": inputs // 2, "channels": channels, "stages": stages, "dropout": 0.0}
-    return sizes | {"architecture": architecture}
+    sizes = {"joints": joints, "channels": channels, "stages": stages, "dropout": 0.0}
+    return sizes | {"architecture": architecture, "features": inputs // joints}
+
+
+def _stgcn(state: State) -> dict[str, Any]:
+    return {"dropout": 0.0, "features": len(state["stgcn.data_bn.weight"]) // 17}
 
 
 LIFTERS = {
@@ -76,7 +83,7 @@ LIFTERS = {
     "mlp": Lifter(MLP, "place", "w1.weight", _mlp),
     "gcn": Lifter(GCN, "place", "gconv_output.W", _gcn),
     "videopose": Lifter(VideoPose, "place", "expand_conv.weight", _videopose),
-    "stgcn": Lifter(STGCN, "place", "stgcn.", lambda state: {"dropout": 0.0}),
+    "stgcn": Lifter(STGCN, "place", "stgcn.", _stgcn),
 }
 
 

@@ -31,19 +31,20 @@ class MLP(nn.Module):
         width: channels of the trunk.
         stages: number of residual stages (the released checkpoints have 2).
         dropout: rate of zeros after every activation.
+        features: numbers that it sees of a joint; x and y, and what else it is trained on.
     """
 
-    def __init__(self, joints: int = 16, width: int = 1024, stages: int = 4, dropout: float = 0.25):
+    def __init__(self, joints: int = 16, width: int = 1024, stages: int = 4, dropout: float = 0.25, features: int = 2):
         super().__init__()
         self.joints, self.dropout = joints, dropout
-        self.w1 = nn.Linear(2 * joints, width)
+        self.w1 = nn.Linear(features * joints, width)
         self.batch_norm1 = nn.BatchNorm1d(width)
         self.linear_stages = nn.ModuleList(Stage(width, dropout) for _ in range(stages))
         self.w2 = nn.Linear(width, 3 * (joints - 1))
         kaiming_linears(self)
 
     def forward(self, keypoints: Tensor) -> Tensor:
-        """keypoints: (B, J, 2) or (B, 2 J), screen-normalised -> pose (B, J, 3), metres, joint 0 at the origin."""
+        """keypoints: (B, J, features), or (B, features J) -> pose (B, J, 3), metres, joint 0 at the origin."""
         x = norm_relu_dropout(self.w1(keypoints.flatten(1)), self.batch_norm1, self.dropout, self.training)
         for stage in self.linear_stages:
             x = stage(x)

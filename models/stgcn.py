@@ -97,14 +97,18 @@ def to_joints(limbs: Tensor) -> Tensor:
 class SpatialGraphNetwork(nn.Module):
     """The network behind the `stgcn.` of the released names."""
 
-    def __init__(self, dropout: float):
+    def __init__(self, dropout: float, features: int):
         super().__init__()
         block, self.rate4, self.rate2, self.rate_out = (0.05, 0.25, 0.1, 0.1) if dropout < 0 else (float(dropout),) * 4
         # Published: the 0.1 meant as momentum lands in eps. Released weights depend on it.
-        self.data_bn = nn.BatchNorm1d(2 * BODY.size, eps=0.1)
+        self.data_bn = nn.BatchNorm1d(features * BODY.size, eps=0.1)
         body = reordered(BODY, ORDER)
         self.st_gcn_networks = nn.ModuleList(
-            (Block(2, 128, body, block, residual=False), Block(128, 128, body, block), Block(128, 256, body, block))
+            (
+                Block(features, 128, body, block, residual=False),
+                Block(128, 128, body, block),
+                Block(128, 256, body, block),
+            )
         )
         self.st_gcn_pool = nn.ModuleList((Block(256, 512, LIMBS, block), Block(512, 512, LIMBS, block)))
         self.conv4 = nn.Sequential(Conv(512, 512), nn.BatchNorm1d(512))
@@ -113,7 +117,7 @@ class SpatialGraphNetwork(nn.Module):
         self.fcn = nn.Sequential(nn.Identity(), Conv(512, 3))
 
     def forward(self, joints: Tensor) -> Tensor:
-        """joints: (B, 17, 2) -> (B, 17, 3)."""
+        """joints: (B, 17, features) -> (B, 17, 3)."""
         nodes = self.data_bn(joints.flatten(1)).view_as(joints).unbind(1)
         fine = torch.stack([nodes[j] for j in ORDER])
         for block in self.st_gcn_networks:
@@ -142,17 +146,19 @@ class STGCN(nn.Module):
     Args:
         dropout: rate everywhere; below zero the built-in rates: 0.05 in the blocks, 0.25 and 0.1 after the global and
             the coarse features, 0.1 before the output.
+        features: numbers that it sees of a joint; x and y, and what else it is trained on.
     """
 
-    def __init__(self, dropout: float = -1):
+    def __init__(self, dropout: float = -1, features: int = 2):
         super().__init__()
-        self.stgcn = SpatialGraphNetwork(dropout)
+        self.features = features
+        self.stgcn = SpatialGraphNetwork(dropout, features)
 
     def forward(self, keypoints: Tensor) -> Tensor:
-        """keypoints: (B, 16, 2) or (B, 32), screen-normalised -> (B, 16, 3) metres, camera axes; the root is not fixed
-        at the origin.
+        """keypoints: (B, 16, features) or (B, 16 features) -> (B, 16, 3) metres, camera axes; the root is not fixed at
+        the origin.
         """
-        joints = poses_of(keypoints, H36M_16.num_joints)
+        joints = poses_of(keypoints, H36M_16.num_joints, self.features)
         neck = joints[:, NECK - 1 : NECK + 1].mean(1, keepdim=True)
         pose = self.stgcn(torch.cat([joints[:, :NECK], neck, joints[:, NECK:]], 1))
         return torch.cat([pose[:, :NECK], pose[:, NECK + 1 :]], 1)

@@ -28,6 +28,7 @@ class VideoPose(nn.Module):
             single frames: width 1 throughout. Three, four and five widths of 3 see 27, 81 and 243 frames.
         dropout: rate of zeros after every activation.
         causal: windows end at the frame whose pose they give; else it is in their middle.
+        features: numbers that it sees of a joint in a frame; x and y, and what else it is trained on.
 
     Attributes:
         receptive_field: frames that one pose is made from.
@@ -43,10 +44,11 @@ class VideoPose(nn.Module):
         architecture: str | Sequence[int] | None = None,
         dropout: float = 0.25,
         causal: bool = False,
+        features: int = 2,
     ):
         super().__init__()
         self.widths = kernel_widths(architecture) if architecture else (1,) * (stages + 1)
-        self.joints, self.dropout, self.causal = joints, dropout, causal
+        self.joints, self.features, self.dropout, self.causal = joints, features, dropout, causal
         self.receptive_field = math.prod(self.widths)
         self.pad = self.receptive_field // 2
         self.causal_shift = self.pad if causal else 0
@@ -56,18 +58,19 @@ class VideoPose(nn.Module):
 
         self.expand_bn = nn.BatchNorm1d(channels)
         self.shrink = nn.Conv1d(channels, 3 * (joints - 1), 1)
-        self.expand_conv = nn.Conv1d(2 * joints, channels, self.widths[0], bias=False)
+        self.expand_conv = nn.Conv1d(features * joints, channels, self.widths[0], bias=False)
         self.layers_conv = nn.ModuleList(conv(width) for stage in self.widths[1:] for width in (stage, 1))
         self.layers_bn = nn.ModuleList(nn.BatchNorm1d(channels) for _ in self.layers_conv)
 
     def forward(self, keypoints: Tensor) -> Tensor:
         """One pose from each window, by strides: every frame of every layer goes into the result once.
 
-        keypoints: (B, F, J, 2) with F the receptive field, also (B, J, 2) or (B, 2 J) if that is 1; screen-normalised
+        keypoints: (B, F, J, features) with F the receptive field, also (B, J, features) or (B, features J) if that is 1
         -> pose (B, J, 3), metres, joint 0 at the origin.
         """
-        if self.receptive_field == 1 and keypoints.shape[1:] in ((self.joints, 2), (2 * self.joints,)):
-            frames = keypoints.reshape(-1, 1, 2 * self.joints)
+        pose = (self.joints, self.features)
+        if self.receptive_field == 1 and keypoints.shape[1:] in (pose, (math.prod(pose),)):
+            frames = keypoints.reshape(-1, 1, math.prod(pose))
         else:
             frames = self._frames(keypoints)
             if frames.shape[1] != self.receptive_field:
@@ -80,7 +83,7 @@ class VideoPose(nn.Module):
     def sequences(self, keypoints: Tensor) -> Tensor:
         """The poses of all windows of whole sequences, by dilated convolutions.
 
-        keypoints: (B, T, J, 2), screen-normalised, T at least the receptive field F -> (B, T - F + 1, J, 3), metres;
+        keypoints: (B, T, J, features), T at least the receptive field F -> (B, T - F + 1, J, 3), metres;
         pose i is that of frame i + pad, causal i + 2 pad. Pad the sequence with copies of its first and last frame for
         a pose of every frame.
         """
@@ -93,15 +96,15 @@ class VideoPose(nn.Module):
         return self._lift(frames, strided=False)
 
     def _frames(self, keypoints: Tensor) -> Tensor:
-        if keypoints.dim() != 4 or keypoints.shape[2:] != (self.joints, 2):
+        if keypoints.dim() != 4 or keypoints.shape[2:] != (self.joints, self.features):
             raise InputError(
                 f"2D poses of shape {tuple(keypoints.shape)} for a lifter with a receptive field of "
-                f"{self.receptive_field}: expected (batch, frames, {self.joints}, 2)"
+                f"{self.receptive_field}: expected (batch, frames, {self.joints}, {self.features})"
             )
         return keypoints.flatten(2)
 
     def _lift(self, frames: Tensor, strided: bool) -> Tensor:
-        """frames: (B, T, 2 J) -> (B, T', J, 3)."""
+        """frames: (B, T, features J) -> (B, T', J, 3)."""
         x = self._layer(taps(frames, self.widths[0], None if strided else 1), self.expand_conv, self.expand_bn)
         dilation = self.widths[0]
         for i, width in enumerate(self.widths[1:]):

@@ -223,7 +223,7 @@ def test_a_causal_lifter_over_time(work):
     checkpoint("videopose", model, options=options)
     saved = lifters.load("videopose.bin")
     assert saved.network.sizes["causal"] is True and lifters.load("videopose.bin", causal=False)
-    keypoints = lifters.input_of("videopose", torch.from_numpy(video()), (1000, 1002))
+    keypoints = lifters.input_of(saved, torch.from_numpy(video()), (1000, 1002))
     pose = convert(lifters.camera_poses(saved, model, keypoints), H36M_17, H36M_16)
     want = expected("videopose", model)
     assert torch.allclose(pose, want - want[:, :1], atol=1e-5)

@@ -127,6 +127,46 @@ def load_keypoints(data_dir: str | Path, dataset: str, keypoints: str, skeleton:
     )  # fmt: skip
 
 
+def load_motion(
+    data_dir: str | Path,
+    dataset: str,
+    subjects: str | Iterable[str],
+    actions: str | Iterable[str] = "*",
+    downsample: int = 1,
+    skeleton: Skeleton = H36M_17,
+    device: str | torch.device = "cpu",
+    exact_actions: bool = False,
+) -> PoseSet:
+    """Read the motion of a split as it is in the world, for virtual cameras: a set without cameras whose `poses` are in
+    the world frame, metres, z up, once for all views, and whose keypoints (N, J, 0) say nothing.
+
+    Raises:
+        InputError: as `load_pose_set`; cameras are not asked for.
+    """
+    file = find_3d(data_dir, dataset)
+    if not file.is_file():
+        find_files(Path(data_dir), dataset, "gt")  # says what is missing
+    source = _read_source(file, None, _names(subjects), dataset, skeleton)
+    poses, sequences, numbers, end = [], [], [], 0
+    for subject, action in source.pairs(actions, exact_actions):
+        world, lost = source.world(subject, action, skeleton)
+        frames = frame_window(len(world), 1.0, downsample)
+        gone = next((frame[frames.start : frames.stop : frames.step] for frame in lost.values()), None)
+        clip = _Clip(subject, action, 0, None, frames)
+        shown = world[clip.window]
+        _check_finite(shown, gone, clip, file)
+        for run in _runs(gone, len(shown)):
+            poses.append(shown[run].clone())
+            numbers.append(torch.arange(len(world), dtype=torch.int32)[clip.window][run])
+            sequences.append(Sequence(subject, action, 0, end, len(poses[-1]), None, dataset))
+            end += len(poses[-1])
+    if not end:
+        raise InputError(f"{file} has no frame with a person left")
+    sequences, poses = tuple(sequences), torch.cat(poses)
+    motion = PoseSet(poses[..., :0], skeleton, sequences, sequence_index(sequences), torch.cat(numbers), poses)
+    return motion.to(device)
+
+
 @dataclass(frozen=True)
 class _Clip:
     """What one camera sees of an action, and which frames of it are asked for."""

@@ -16,11 +16,12 @@ from torch import Tensor
 from common import metrics
 from common.datasets import mpi_inf_3dhp
 from common.datasets.contract import own_split
-from common.datasets.h36m_layout import load_pose_set
+from common.datasets.h36m_layout import load_motion, load_pose_set
 from common.datasets.projected import MADE, noise_of
 from common.draw import page, tables
 from common.errors import InputError
-from common.pose_set import PoseSet, screen_keypoints, windows
+from common.lifter_input import LifterInput, mirror_input
+from common.pose_set import PoseSet, joined, seen_input, windows
 from common.run.run import Run
 from common.skeleton import H36M_16, Skeleton, mirror
 from common.synthetic.cross import ensure_cross
@@ -29,6 +30,7 @@ from common.synthetic.dataset import ensure_named
 log = logging.getLogger(__name__)
 
 CHUNK = 4096  # poses scored at once
+PUBLISHED = LifterInput("place")
 PCK_AUC = (
     "PCK: share of joints less than 150 mm off; AUC: its mean over the 31 thresholds 0, 5, ..., 150 mm (some codebases "
     "have 41); both of all joints, PCK14 and AUC14 of 14, without pelvis and spine (MPI-INF-3DHP, Mehta et al. 2017)"
@@ -39,19 +41,40 @@ PROTOCOL = "root-relative; #1 MPJPE, #2 P-MPJPE; mean over frames"
 # ------------------------------------------------------------ data
 
 
-def load_split(args: Any, subjects: str, device: torch.device, keypoints: str | None = None) -> PoseSet:
-    """Read the split of `subjects` as the options say, 16 joints, `inputs` in screen coordinates; `keypoints` other
-    than the options' where it is given.
+def load_split(
+    args: Any, subjects: str, device: torch.device, keypoints: str | None = None, form: LifterInput = PUBLISHED
+) -> PoseSet:
+    """Read the split of `subjects` as the options say, 16 joints, `inputs` of that form; `keypoints` other than the
+    options' where it is given. Of several data sets ("cmu,synthetic") the first.
     """
-    ensure_named(args.data_dir, args.dataset)
+    name = args.dataset.split(",")[0]
+    ensure_named(args.data_dir, name)
     pose_set = load_pose_set(
-        args.data_dir, args.dataset, keypoints or args.keypoints, subjects, args.actions, downsample=args.downsample,
+        args.data_dir, name, keypoints or args.keypoints, subjects, args.actions, downsample=args.downsample,
         skeleton=H36M_16, exact_actions=True, device=device, noise=noise_of(args),
     )  # fmt: skip
-    return replace(pose_set, inputs=screen_keypoints(pose_set))
+    return replace(pose_set, inputs=seen_input(pose_set, form))
 
 
-def load_cross_data(args: Any, device: torch.device) -> tuple[PoseSet, ...]:
+def load_training(args: Any, device: torch.device) -> PoseSet:
+    """The training subjects of all data sets, joined; with `--cameras virtual` their motion in the world."""
+    parts = []
+    for name in args.dataset.split(","):
+        ensure_named(args.data_dir, name)
+        subjects = args.subjects_train or own_split(args.data_dir, name)[0]
+        chosen = {"downsample": args.downsample, "skeleton": H36M_16, "exact_actions": True, "device": device}
+        if args.cameras == "virtual":
+            parts.append(load_motion(args.data_dir, name, subjects, args.actions, **chosen))
+        else:
+            parts.append(
+                load_pose_set(
+                    args.data_dir, name, args.keypoints, subjects, args.actions, noise=noise_of(args), **chosen
+                )
+            )
+    return joined(parts)
+
+
+def load_cross_data(args: Any, device: torch.device, form: LifterInput = PUBLISHED) -> tuple[PoseSet, ...]:
     """The sets of other people and cameras that `--cross_data` names, in its order; without MPI-INF-3DHP, with a word
     about it, where its file is missing.
 
@@ -60,11 +83,11 @@ def load_cross_data(args: Any, device: torch.device) -> tuple[PoseSet, ...]:
     """
     wanted = args.cross_data
     if wanted == "auto":
-        wanted = {"synthetic": "synthetic", "3dhp": "none"}.get(args.dataset, "3dhp")
+        wanted = {"synthetic": "synthetic", "3dhp": "none"}.get(args.dataset.split(",")[0], "3dhp")
     names = [name.strip() for name in wanted.split(",")]
     found = [_cross_set(name, args, device) for name in names if name not in ("none", "")]
-    sets = tuple(replace(part, inputs=screen_keypoints(part)) for part in found if part is not None)
-    labels = [args.dataset.upper(), *(part.name.upper() for part in sets)]
+    sets = tuple(replace(part, inputs=seen_input(part, form)) for part in found if part is not None)
+    labels = [args.dataset.split(",")[0].upper(), *(part.name.upper() for part in sets)]
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice:
         raise InputError(f"--cross_data {args.cross_data}: {twice} is scored already: name other sets")
@@ -100,9 +123,9 @@ def cross_keypoints(args: Any, name: str) -> str:
 def flip_average(model: Callable[[Tensor], Tensor], keypoints: Tensor, skeleton: Skeleton = H36M_16) -> Tensor:
     """Test-time flip augmentation: the mean of the pose and of the mirrored input's pose, mirrored back.
 
-    keypoints: (B, J, 2) or (B, F, J, 2), as `model` takes them, screen-normalised -> (B, J, 3), as `model` gives them.
+    keypoints: (B, J, features) or (B, F, J, features), as `model` takes them -> (B, J, 3), as `model` gives them.
     """
-    return (model(keypoints) + mirror(model(mirror(keypoints, skeleton)), skeleton)) / 2
+    return (model(keypoints) + mirror(model(mirror_input(keypoints, skeleton)), skeleton)) / 2
 
 
 # ------------------------------------------------------------ scores

@@ -7,7 +7,9 @@ from typing import Any
 
 from common.datasets.contract import TEST_HELP, TRAIN_HELP, check_apart, settle_test, settle_train
 from common.datasets.projected import NOISE
+from common.datasets.training_views import INPUT, VIEWS, check_views, form_of
 from common.draw import page
+from common.errors import InputError
 from common.run.options import Parser, Table, bool_string, number
 from common.run.script import world
 from models import lifters
@@ -69,6 +71,10 @@ BASELINE = (
     ("--lr", number(float, 0), 1e-3, "of Adam"),
     ("--lr_decay", number(int, 1), 100000, "steps between changes of the rate"),
     ("--lr_gamma", number(float, 0), 0.96, "factor on the rate at each change"),
+    ("--lr_schedule", ("exponential", "cosine"), "exponential",
+     "exponential: as --lr_decay and --lr_gamma say; cosine: from --lr down to 0 over all epochs, changed with each"),
+    ("--average_weights", number(float, 0, 1), 0.0,
+     "score and save an exponential average of the weights, of which each step keeps this share; 0: the last weights"),
     ("--snapshot", number(int, 1), 25, "epochs between numbered checkpoints"),
 )  # fmt: skip
 BASELINE_ALONE = (
@@ -124,7 +130,10 @@ WITHOUT_EFFECT = (("--num_workers", number(int, 0), 2, "the data lies on the dev
 
 def baseline_parser(description: str) -> Parser:
     """Options of `run_baseline.py`."""
-    return _training_parser(description, (*TRAINING, *BASELINE, *BASELINE_ALONE))
+    parser = _training_parser(description, (*TRAINING, *BASELINE, *BASELINE_ALONE))
+    parser.add_table("What the lifter sees", INPUT, VIEWS)
+    parser.then(lambda args: check_views(parser, args))
+    return parser
 
 
 def poseaug_parser(description: str) -> Parser:
@@ -151,7 +160,7 @@ def _training_parser(description: str, training: Table) -> Parser:
 
 def _settle_subjects(args: Any) -> None:
     settle_train(args, args.dataset)
-    settle_test(args, args.dataset)
+    settle_test(args, args.dataset.split(",")[0])
     check_apart(args)
 
 
@@ -186,6 +195,12 @@ def lifter_sizes(args: Any) -> dict[str, Any]:
     """The constructor's arguments of the lifter that the options ask for."""
     taken = inspect.signature(lifters.LIFTERS[args.posenet_name].network).parameters
     sizes = {name: getattr(args, name) for name in SIZES if name in taken and name in vars(args)}
+    form = form_of(args)
+    if form.features > 2 and "features" not in taken:
+        raise InputError(
+            f"{args.posenet_name} takes x and y of a joint alone: leave out --sees {form.sees} and --confidences"
+        )
+    sizes |= {"features": form.features} if form.features > 2 else {}
     return {name: value or None if name == "architecture" else value for name, value in sizes.items()}
 
 

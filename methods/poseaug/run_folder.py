@@ -10,6 +10,7 @@ import torch
 
 from common.errors import InputError
 from common.files.atomic import write_atomic
+from common.lifter_input import LifterInput, named_form
 from common.run import checkpoint
 from common.run.run import Run
 from common.run.script import may_restart
@@ -71,8 +72,15 @@ def find_pretrained(args: Any) -> Path | None:
     )
 
 
-def load_lifter(model: torch.nn.Module, path: Path, device: torch.device) -> dict[str, Any]:
-    """Load a released or own checkpoint (key `state_dict` or `model_pos`) strictly; returns the checkpoint."""
+def saved_input(path: Path) -> LifterInput:
+    """What the lifter of a checkpoint sees; the published form where the file does not say."""
+    return named_form(checkpoint.saved_options(checkpoint.load(path, torch.device("cpu"))))
+
+
+def load_lifter(model: torch.nn.Module, path: Path, device: torch.device, form: LifterInput) -> dict[str, Any]:
+    """Load a released or own checkpoint (key `state_dict` or `model_pos`) strictly; returns the checkpoint. Its lifter
+    must see what `form` says.
+    """
     saved = checkpoint.load(path, device)
     name = next((key for key in ("state_dict", "model_pos") if key in saved), None)
     if name is None:
@@ -83,6 +91,11 @@ def load_lifter(model: torch.nn.Module, path: Path, device: torch.device) -> dic
     except InputError as error:
         raise InputError(f"{error}; do --posenet_name, --stages and --architecture fit the file?") from error
     options, causal = checkpoint.saved_options(saved), getattr(model, "causal", False)
+    was = named_form(options)
+    if was != form:
+        raise InputError(
+            f"{path}: its lifter sees {was}, here it would see {form}: make --sees and --confidences agree"
+        )
     if bool(options.get("causal", causal)) != causal:
         raise InputError(f"{path} was trained with{'out' * causal} --causal: {'leave it out' if causal else 'give it'}")
     return saved

@@ -1,0 +1,109 @@
+"""Training poses made as various as people and detectors are: bodies of other builds, joints where detectors put them,
+keypoints as detectors find them.
+
+Functions of tensors and of a generator; they draw for B poses, or windows of F poses of one person, on the poses'
+device. J = 16, `common.skeleton.H36M_16`.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from common.bones import bone_vectors, pose_from_bones
+from common.lifter_input import size_of
+from common.skeleton import H36M_16 as S
+
+BUILD = 0.1  # share by which all bones of a body may be longer or shorter together
+KNOT = 6  # frames over which a detector's error drifts
+# Of keypoints at strength 1, as shares of the body's size in the picture (mean distance from the hip).
+DEVIATION, FAR_OFF = 0.06, 0.4
+OUTLIERS, SWAPS, MISSING = 0.02, 0.02, 0.03  # shares of joints, of poses, of joints
+_LIMBS = tuple(
+    tuple((S.index(f"left {joint}"), S.index(f"right {joint}")) for joint in limb)
+    for limb in (("shoulder", "elbow", "wrist"), ("hip", "knee", "foot"))
+)
+
+
+def _uniform(shape: tuple[int, ...], low: float, high: float, like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.rand(shape, device=like.device, generator=generator) * (high - low) + low
+
+
+def vary_bones(poses: Tensor, amount: float, generator: torch.Generator) -> Tensor:
+    """Bodies of other builds: every bone up to `amount` longer or shorter, both sides alike, and all together by
+    `BUILD`. poses (B, J, 3) or (B, F, J, 3) -> the same shape, the root where it was.
+    """
+    factors = _uniform((len(poses), S.num_joints), 1 - amount, 1 + amount, poses, generator).unbind(1)
+    partner = dict(zip(S.right, S.left, strict=True))
+    whole = _uniform((len(poses),), 1 - BUILD, 1 + BUILD, poses, generator)
+    of_bones = torch.stack([whole * factors[partner.get(child, child)] for _, child in S.bones], 1)
+    of_bones = of_bones.view(-1, *(1,) * (poses.dim() - 3), len(S.bones), 1)
+    return pose_from_bones(bone_vectors(poses, S) * of_bones, poses[..., S.root, :], S)
+
+
+def detectors_joints(poses: Tensor, generator: torch.Generator) -> Tensor:
+    """Half of the people with their joints where detectors of keypoints put them, in other people's bodies each.
+
+    Hips and shoulders are nearer together than Human3.6M's, the hips a little higher; hip, spine and thorax come to lie
+    between them; the top of the head, guessed from the face, is somewhere about it. poses (B, J, 3) or (B, F, J, 3),
+    metres -> the same shape.
+    """
+    one = (len(poses), *(1,) * (poses.dim() - 1))
+    joints = list(poses.unbind(-2))
+    at = {name: place for place, name in enumerate(S.joints)}
+
+    def draw(low: float, high: float) -> Tensor:
+        return _uniform(one[:-1], low, high, poses, generator)
+
+    up = F.normalize(joints[at["thorax"]] - joints[at["hip"]], dim=-1)
+    for pair, least, lift in (("hip", 0.45, 0.04), ("shoulder", 0.8, 0.0)):
+        left, right = joints[at[f"left {pair}"]], joints[at[f"right {pair}"]]
+        middle, apart = (left + right) / 2 + up * draw(0, lift), (left - right) / 2 * draw(least, 1)
+        joints[at[f"left {pair}"]], joints[at[f"right {pair}"]] = middle + apart, middle - apart
+        joints[at["hip" if pair == "hip" else "thorax"]] = middle
+    hip, thorax, head = (joints[at[name]] for name in ("hip", "thorax", "head"))
+    joints[at["spine"]] = (hip + thorax) / 2
+    about = _uniform((*one[:-2], 3), -0.05, 0.05, poses, generator)
+    joints[at["head"]] = thorax + (head - thorax) * draw(0.8, 1.15) + about
+    chosen = _uniform(one, 0, 1, poses, generator) < 0.5
+    return torch.where(chosen, torch.stack(joints, -2), poses)
+
+
+def detector_noise(keypoints: Tensor, strength: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Keypoints as a detector finds them: (B, J, 2) or (B, F, J, 2) -> the same shape, and confidences (..., J).
+
+    Each person is found well or badly, each joint of it better or worse; the errors of a window drift as well as
+    jitter. Some joints are far off, some poses have the sides of arms or legs exchanged, and joints that are missing
+    come to lie on their neighbour nearer to the root.
+    """
+    flat = keypoints if keypoints.dim() == 4 else keypoints.unsqueeze(1)
+    count, frames, joints = flat.shape[:3]
+    size = size_of(flat - flat[:, :, S.root : S.root + 1])
+    level = _uniform((count, 1, 1, 1), 0, 1, flat, generator) * _uniform(
+        (count, 1, joints, 1), 0.3, 1.7, flat, generator
+    )
+    errors = DEVIATION * strength * level * _drifting((count, frames, joints, 2), flat, generator)
+    chance = torch.rand(4, count, frames, joints, device=flat.device, generator=generator)
+    far = (chance[0] < OUTLIERS * strength).unsqueeze(-1)
+    errors = errors + far * FAR_OFF * torch.randn(flat.shape, device=flat.device, generator=generator)
+    found = list((flat + size * errors).unbind(2))
+    for limb, swapped in zip(_LIMBS, (chance[1, :, :, :2] < SWAPS * strength).unsqueeze(-1).unbind(2), strict=True):
+        for left, right in limb:
+            a, b = found[left], found[right]
+            found[left], found[right] = torch.where(swapped, b, a), torch.where(swapped, a, b)
+    missing = chance[2] < MISSING * strength
+    for parent, child in S.bones:
+        found[child] = torch.where(missing[:, :, child, None], found[parent], found[child])
+    doubt = level.squeeze(-1) * 0.4 * strength + far.squeeze(-1) * chance[3]
+    confidence = ((1 - doubt).clamp(0.05, 1) * ~missing).view(keypoints.shape[:-1])
+    return torch.stack(found, 2).view_as(keypoints), confidence
+
+
+def _drifting(shape: tuple[int, int, int, int], like: Tensor, generator: torch.Generator) -> Tensor:
+    """Normal noise (B, F, J, 2) of deviation about 1; over several frames two thirds of its variance drift."""
+    count, frames, joints, axes = shape
+    white = torch.randn(shape, device=like.device, generator=generator)
+    if frames == 1:
+        return white
+    knots = torch.randn(count, joints * axes, frames // KNOT + 2, device=like.device, generator=generator)
+    slow = F.interpolate(knots, frames, mode="linear", align_corners=True).transpose(1, 2).reshape(shape)
+    return (2 / 3) ** 0.5 * slow + (1 / 3) ** 0.5 * white

@@ -1,0 +1,152 @@
+"""Training poses as lifters are to see them: by the data set's cameras or by random ones, with bodies, joints and
+detectors' errors as various as the options say. Everything is drawn on the device, in every step, from the run's
+generator.
+"""
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common.augmentation import detector_noise, detectors_joints, vary_bones
+from common.lifter_input import SEES, LifterInput, make_input
+from common.pose_set import PoseSet, ray_slopes, screen_keypoints, windows
+from common.run.options import number
+from common.run.run import Run
+from common.skeleton import H36M_16, mirror
+from common.virtual_cameras import CameraRanges, draw, look
+
+FOCAL_GUESS = 1.25  # a video's focal length is guessed: the slopes that a lifter is trained on are off by up to this
+MIRRORED = torch.tensor((-1.0, 1.0))
+
+
+def interval(text: str) -> str:
+    """An option type: LOW,HIGH, two numbers, the first not above the second; the text, as `bounds` reads it."""
+    parts = text.split(",")
+    try:
+        low, high = map(float, parts)
+    except ValueError:
+        low, high = 1.0, 0.0
+    if not -math.inf < low <= high < math.inf:
+        raise argparse.ArgumentTypeError(f"expected LOW,HIGH, two numbers with the first not above, found {text!r}")
+    return text
+
+
+def bounds(text: str) -> tuple[float, float]:
+    """What `interval` let through, as numbers."""
+    low, high = map(float, text.split(","))
+    return low, high
+
+
+def _range(name: str, text: str) -> tuple:
+    low, high = CameraRanges._field_defaults[name]
+    return (f"--camera_{name}", interval, f"{low:g},{high:g}", f"virtual: {text}", "LOW,HIGH")
+
+
+INPUT = (
+    ("--sees", SEES, "place",
+     "the lifter's 2D input: place, as published, where in the picture and how large; pose, the pose alone, which "
+     "is the same in any picture; direction, the pose and the ray to the hip"),
+    ("--confidences", bool, False, "the lifter also sees each joint's confidence"),
+)  # fmt: skip
+VIEWS = (
+    ("--cameras", ("rig", "virtual"), "rig",
+     "rig: the data set's cameras; virtual: in every step each pose is seen by a camera of its own, drawn at random"),
+    _range("azimuth", "degrees around the person"),
+    _range("pitch", "degrees by which it looks down; as --camera_pitch=-8,37"),
+    _range("roll", "degrees"),
+    _range("distance", "metres to the hip"),
+    _range("focal", "focal length over the picture's width"),
+    _range("aspect", "height of the picture over its width"),
+    _range("place", "the hip from the middle of the picture, as a share of the half picture"),
+    ("--detector_noise", number(float, 0), 0.0,
+     "errors of the training keypoints as detectors make them (jitter, outliers, exchanged sides, missing joints); "
+     "1: as BlazePose does"),
+    ("--detectors_joints", bool, False,
+     "virtual: every other person has hips, shoulders and head where detectors put them"),
+    ("--vary_bones", number(float, 0, 0.9), 0.0, "virtual: largest relative change of a bone's length"),
+)  # fmt: skip
+
+
+def form_of(args: Any) -> LifterInput:
+    """What the options `INPUT` say; as published in a script without them."""
+    return LifterInput(getattr(args, "sees", "place"), getattr(args, "confidences", False))
+
+
+def ranges_of(args: Any) -> CameraRanges:
+    """What the options of the virtual cameras say."""
+    return CameraRanges(**{name: bounds(getattr(args, f"camera_{name}")) for name in CameraRanges._fields})
+
+
+def check_views(parser: Any, args: Any) -> None:
+    """Refuse options of virtual cameras where there are none, and cameras that there cannot be."""
+    if args.cameras == "virtual":
+        for name in ("distance", "focal", "aspect"):
+            if bounds(getattr(args, f"camera_{name}"))[0] <= 0:
+                parser.error(f"--camera_{name} {getattr(args, f'camera_{name}')}: expected numbers above 0")
+        return
+    given = [f"camera_{name}" for name in CameraRanges._fields] + ["detectors_joints", "vary_bones"]
+    changed = [f"--{name}" for name in given if getattr(args, name) != parser.get_default(name)]
+    if changed:
+        parser.error(f"{', '.join(changed)}: only with --cameras virtual")
+
+
+def training_views(
+    args: Any, train: PoseSet, run: Run, frames: int = 1, causal: bool = False, flip: bool = False
+) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """How a step sees its poses.
+
+    Args:
+        train: by the data set's cameras, or, for virtual ones, motion in the world (`load_motion`).
+        frames: F of the windows around (causal: up to) each frame; 1: single frames.
+        flip: mirror every other pose at random.
+
+    Returns:
+        A function: rows of the global batch (B,) -> this process's 2D input (b, J, features), or (b, F, J, features),
+        and root-relative poses (b, J, 3), metres, camera axes.
+    """
+    form, ranges, signs = form_of(args), ranges_of(args), MIRRORED.to(run.device)
+    first, last, generator = train.first, train.last, run.generator
+    virtual = args.cameras == "virtual"
+    if not virtual:
+        keypoints, targets, confidence = screen_keypoints(train), train.relative, train.confidence
+        slopes = ray_slopes(train) if form.sees == "direction" else None
+    here = 0 if frames == 1 else frames - 1 if causal else frames // 2
+
+    def by_virtual_cameras(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        poses = train.poses[rows]
+        if args.vary_bones:
+            poses = vary_bones(poses, args.vary_bones, generator)
+        if args.detectors_joints:
+            poses = detectors_joints(poses, generator)
+        views = look(poses, draw(len(rows), generator, run.device), ranges)
+        target = views.poses if frames == 1 else views.poses[:, here]
+        rays = views.poses[..., 0, :2] / views.poses[..., 0, 2:]
+        if form.sees == "direction":
+            guess = torch.rand(len(rows), *(1,) * (rays.dim() - 1), device=run.device, generator=generator) * 2 - 1
+            rays = rays * FOCAL_GUESS**guess
+        return views.keypoints, target - target[:, :1], rays
+
+    def see(index: Tensor) -> tuple[Tensor, Tensor]:
+        rows = index if frames == 1 else windows(index, first[index], last[index], frames, causal)
+        if virtual:
+            points, target, rays = by_virtual_cameras(rows)
+        else:
+            points, target, rays = keypoints[rows], targets[index], None if slopes is None else slopes[rows]
+        if flip:
+            flipped = torch.rand(len(index), device=run.device, generator=generator) < 0.5
+            points = torch.where(flipped.view(-1, *[1] * (points.dim() - 1)), mirror(points, H36M_16), points)
+            target = torch.where(flipped.view(-1, 1, 1), mirror(target, H36M_16), target)
+            if rays is not None:
+                rays = torch.where(flipped.view(-1, *[1] * (rays.dim() - 1)), rays * signs, rays)
+        sure = None
+        if args.detector_noise:
+            points, sure = detector_noise(points, args.detector_noise, generator)
+        elif not virtual and confidence is not None:
+            sure = confidence[rows]
+        return run.shard(make_input(form, points, rays, sure)), run.shard(target)
+
+    return see

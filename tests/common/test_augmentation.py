@@ -1,0 +1,77 @@
+"""Augmentations: what they keep, and how large what they change is."""
+
+import pytest
+import torch
+
+from common.augmentation import DEVIATION, detector_noise, detectors_joints, vary_bones
+from common.bones import bone_lengths, bone_vectors, unit_bones
+from common.lifter_input import size_of
+from common.skeleton import H36M_16 as S
+from common.skeleton import mirror
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(1)
+
+
+def people(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, 16, 3, generator=generator())
+
+
+@pytest.mark.parametrize("shape", [(40,), (40, 5)], ids=str)
+def test_other_builds_keep_directions_and_sides(shape):
+    poses = people(*shape)
+    made = vary_bones(poses, 0.2, generator())
+    assert made.shape == poses.shape and torch.allclose(made[..., 0, :], poses[..., 0, :])
+    assert torch.allclose(unit_bones(bone_vectors(made)), unit_bones(bone_vectors(poses)), atol=1e-4)
+    factors = bone_lengths(bone_vectors(made)) / bone_lengths(bone_vectors(poses))
+    left, right = ([child - 1 for child in side] for side in (S.left, S.right))
+    assert torch.allclose(factors[..., left], factors[..., right], atol=1e-4)
+    assert 0.8 * 0.9 < factors.min() < 0.9 and 1.1 < factors.max() < 1.2 * 1.1
+    if len(shape) > 1:  # one body in all frames of a window
+        assert torch.allclose(factors, factors[:, :1].expand_as(factors), atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(400,), (400, 3)], ids=str)
+def test_detectors_joints_are_half_of_the_peoples(shape):
+    poses = people(*shape)
+    made = detectors_joints(poses, generator())
+    changed = (made != poses).flatten(1).any(1)
+    assert 0.4 < changed.float().mean() < 0.6
+    kept = [S.index(name) for name in ("left knee", "right foot", "left elbow", "right wrist")]
+    assert torch.equal(made[..., kept, :], poses[..., kept, :])
+
+    def apart(pose: torch.Tensor, joint: str) -> torch.Tensor:
+        return (pose[..., S.index(f"left {joint}"), :] - pose[..., S.index(f"right {joint}"), :]).norm(dim=-1)[changed]
+
+    for joint, least in (("hip", 0.45), ("shoulder", 0.8)):
+        ratio = apart(made, joint) / apart(poses, joint)
+        assert least - 1e-4 < ratio.min() < least + 0.05 and 0.95 < ratio.max() < 1 + 1e-4
+    hips = (made[..., S.index("left hip"), :] + made[..., S.index("right hip"), :]) / 2
+    assert torch.allclose(made[changed][..., 0, :], hips[changed], atol=1e-6)
+    # one draw a person, the same for its mirror image
+    other = detectors_joints(mirror(poses, S), generator())[..., S.index("spine"), 1:]
+    assert torch.allclose(other, made[..., S.index("spine"), 1:], atol=1e-5)
+
+
+@pytest.mark.parametrize("frames", [1, 27])
+def test_detector_noise(frames):
+    points = torch.randn(2000, frames, 16, 2, generator=generator())
+    points = points[:, 0] if frames == 1 else points
+    found, confidence = detector_noise(points, 1.0, generator())
+    assert found.shape == points.shape and confidence.shape == points.shape[:-1]
+    error = ((found - points) / size_of(points - points[..., :1, :])).norm(dim=-1)
+    assert 0.3 * DEVIATION < error.median() < 0.6 * DEVIATION
+    lost = confidence == 0
+    assert 0.02 < lost.float().mean() < 0.04
+    # who is sure errs less
+    assert error[confidence > 0.9].median() < 0.6 * error[(confidence < 0.6) & ~lost].median()
+    same, sure = detector_noise(points, 0.0, generator())
+    assert torch.allclose(same, points) and (sure == 1).all()
+
+
+def test_errors_drift_within_a_window():
+    points = torch.randn(4000, 1, 16, 2, generator=generator()).expand(-1, 27, -1, -1)
+    error = detector_noise(points, 1.0, generator())[0] - points
+    step, far = (error[:, 1:] - error[:, :-1]).abs().median(), (error[:, 18:] - error[:, :9]).abs().median()
+    assert step < 0.75 * far
