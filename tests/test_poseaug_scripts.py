@@ -19,7 +19,7 @@ from methods.poseaug import run_folder
 from tests.conftest import as_before_format_2, assert_refused, metric_rows, same
 from tests.mpi_inf_files import write_testing, write_training
 from tests.processes import interrupt, run_apart
-from tests.tiny_dataset import write_tiny_dataset
+from tests.tiny_dataset import tiny_keypoints, tiny_poses, write_tiny_dataset
 
 KEYPOINTS = ("gt", "cpn_ft_h36m_dbb", "detectron_ft_h36m", "hr")
 BASELINE = {  # the published recipes
@@ -255,20 +255,62 @@ def test_without_cross_data_it_goes_on_and_says_so(tmp_path, folder, monkeypatch
 # ---------------------------------------------------------------------------------------------------- running
 
 
-def test_interrupted_baseline_resumes_as_if_never_stopped(here, folder, script):
+VIRTUAL = ("--cameras", "virtual", "--sees", "direction", "--confidences", "--detector_noise", 1, "--vary_bones", 0.1)
+VIRTUAL += ("--detectors_joints", "--flip_train", "--lr_schedule", "cosine", "--average_weights", 0.9)
+
+
+@pytest.mark.parametrize("more", [(), VIRTUAL], ids=("published", "virtual"))
+def test_interrupted_baseline_resumes_as_if_never_stopped(here, folder, script, more):
     options = (*MLP[:-4], "--stages", 1, "--dropout", 0.25, "--batch_size", 4, "--epochs", 6, "--lr_decay", 50)
-    options += ("--threads", 1)
-    assert script("run_baseline.py", *options, "--checkpoint", "whole").status == 0
-    interrupt(("run_baseline.py", *options, "--checkpoint", "parts"), folder, "[2]")
-    parts, whole = run_of(folder / "parts"), run_of(folder / "whole")
+    options, name = (*options, "--threads", 1, *more), "virtual_" * bool(more)
+    if more:
+        options += ("--batch_size", 2, "--cross_data", "none")  # a quarter of the rows: each motion once
+    assert script("run_baseline.py", *options, "--checkpoint", f"{name}whole").status == 0
+    interrupt(("run_baseline.py", *options, "--checkpoint", f"{name}parts"), folder, "[2]")
+    parts, whole = run_of(folder / f"{name}parts"), run_of(folder / f"{name}whole")
     assert checkpoint.load(parts / "last.pth.tar")["step"] > 0
-    as_before_format_2(parts / "last.pth.tar")
+    if not more:
+        as_before_format_2(parts / "last.pth.tar")
     done = script("run_baseline.py", *options, "--resume", parts)
     assert done.status == 0, done.err
     assert (parts / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
     assert (parts / "log.txt").read_text().splitlines()[1:] == (whole / "log.txt").read_text().splitlines()[1:]
     first, second = (checkpoint.load(run / "last.pth.tar") for run in (parts, whole))
-    assert same(first["state_dict"], second["state_dict"]) and same(first["optimizer"], second["optimizer"])
+    for part in ("state_dict", "optimizer", *(("averaged",) if more else ())):
+        assert same(first[part], second[part])
+
+
+def test_a_lifter_is_fed_what_it_was_trained_on(here, folder, script, tmp_path):
+    """run_evaluate.py, demo.py and export_onnx.py take the form of the input from the file; others are refused."""
+    write_tiny_dataset(tmp_path, "other", frames=3)
+    shutil.copy(folder / "data" / "data_3d_h36m.npz", tmp_path)
+    own = (*MLP, "--dataset", "h36m,other", "--data-dir", tmp_path, "--cross_data", "none", *VIRTUAL)
+    done = script("run_baseline.py", *own, "--epochs", 1, "--checkpoint", tmp_path / "runs")
+    assert done.status == 0, done.err
+    run = run_of(tmp_path / "runs")
+    file = run / "ckpt_best.pth.tar"
+    (row,) = metric_rows(run)
+    evaluate = (*MLP[:2], *MLP[-6:-2], "--data-dir", tmp_path, "--cross_data", "none", "--evaluate", file)
+    done = script("run_evaluate.py", *evaluate)
+    assert f"H36M: Protocol #1   (MPJPE) overall average: {row['error_h36m_p1']:.2f} (mm)" in done.out, done.err
+    tiny = tiny_keypoints(tiny_poses(4, ("S9",), ("Walking",)))["S9"]["Walking"][0]
+    np.savez(tmp_path / "video.npz", keypoints=tiny, layout="h36m17", image_size=(1000, 1002))
+    demo = (
+        "demo.py",
+        "--ckpt",
+        file,
+        "--keypoints",
+        tmp_path / "video.npz",
+        "--device",
+        "cpu",
+        "--output",
+        tmp_path / "o",
+    )
+    done = script(*demo)
+    assert done.status == 0 and "mlp" in done.out, done.err
+    for name in ("run_baseline.py", "run_poseaug.py"):
+        refused = script(name, *MLP, "--epochs", 1, "--pretrain", file, "--checkpoint", tmp_path / "no")
+        assert_refused(refused, "sees direction and confidences", "--sees")
 
 
 def test_interrupted_poseaug_resumes_as_if_never_stopped(here, folder, script):

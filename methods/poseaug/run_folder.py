@@ -86,16 +86,16 @@ def load_lifter(model: torch.nn.Module, path: Path, device: torch.device, form: 
     if name is None:
         found = ", ".join(map(str, saved))
         raise InputError(f"{path} is no lifter's checkpoint: found the keys {found}, expected state_dict or model_pos")
-    try:
-        checkpoint.load_weights(model, saved[name], path)
-    except InputError as error:
-        raise InputError(f"{error}; do --posenet_name, --stages and --architecture fit the file?") from error
     options, causal = checkpoint.saved_options(saved), getattr(model, "causal", False)
     was = named_form(options)
     if was != form:
         raise InputError(
             f"{path}: its lifter sees {was}, here it would see {form}: make --sees and --confidences agree"
         )
+    try:
+        checkpoint.load_weights(model, saved[name], path)
+    except InputError as error:
+        raise InputError(f"{error}; do --posenet_name, --stages and --architecture fit the file?") from error
     if bool(options.get("causal", causal)) != causal:
         raise InputError(f"{path} was trained with{'out' * causal} --causal: {'leave it out' if causal else 'give it'}")
     return saved
