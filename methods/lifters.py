@@ -82,8 +82,8 @@ def _load(path: str | Path, causal: bool | None) -> SavedLifter:
     if sizes.get("architecture") is not None:  # over time
         sizes["causal"] = bool(checkpoint.saved_options(file).get("causal")) if causal is None else causal
     form = LifterInput()
-    if "features" in sizes:
-        form = saved_form(checkpoint.saved_options(file), sizes["features"], path)
+    if SEES[found] == "place":
+        form = saved_form(checkpoint.saved_options(file), sizes.get("features", 2), path)
     return SavedLifter(found, SavedNetwork(found, sizes, dict(state)), form=form)
 
 

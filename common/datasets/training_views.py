@@ -78,7 +78,8 @@ def form_of(args: Any) -> LifterInput:
 
 def ranges_of(args: Any) -> CameraRanges:
     """What the options of the virtual cameras say."""
-    return CameraRanges(**{name: bounds(getattr(args, f"camera_{name}")) for name in CameraRanges._fields})
+    texts = args.camera_azimuth, args.camera_pitch, args.camera_roll, args.camera_distance, args.camera_focal
+    return CameraRanges(*map(bounds, (*texts, args.camera_aspect, args.camera_place)))
 
 
 def check_views(parser: Any, args: Any) -> None:
