@@ -90,9 +90,8 @@ def main() -> None:
             optimizer.step()
             for part, end in zip(times[name], (seen, wait(run)), strict=True):
                 part.append(1000 * (end - began))
-    print(
-        f"{args.posenet_name} {args.architecture}, batch {args.batch_size}, {run.device}, {torch.get_num_threads()} threads"
-    )
+    name = f"{args.posenet_name} {args.architecture}".strip()
+    print(f"{name}, batch {args.batch_size}, {run.device}, {torch.get_num_threads()} threads")
     for name, (views_ms, step_ms) in times.items():
         views_ms, step_ms = median(views_ms[2:]), median(step_ms[2:])
         print(f"{name}: views {views_ms:.1f} ms of a step of {step_ms:.1f} ms, {100 * views_ms / step_ms:.1f} %")
