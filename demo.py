@@ -37,7 +37,7 @@ from common.files.npz import save_npz
 from common.images.decode import REFINEMENTS
 from common.run import checkpoint  # fmt: skip
 from common.run.gpus import gpu_numbers, start_on_gpus
-from common.run.options import Parser, number
+from common.run.options import Parser, number, saved_file
 from common.run.run import Run, start  # fmt: skip
 from common.run.script import run_script  # fmt: skip
 from common.video import find, frames  # fmt: skip
@@ -57,7 +57,7 @@ OPTIONS = (
     ("--box", find.parse_box, None, "2D model: all that the person walks through, pixels; default: all", "X,Y,W,H"),
     ("--gpus", str, "", "hourglass: 0: that GPU, -1: the CPU", "N"),
     ("--refine", REFINEMENTS, "taylor", "hourglass: where on the map a joint is"),
-    ("--ckpt", Path, None, "trained lifter: our own or released", "FILE"),
+    ("--ckpt", saved_file, None, "trained lifter: a file, or released/NAME for one of this repository", "FILE"),
     ("--keypoints", Path, None, "2D pose: .json, .npz, .npy, or a folder of JSON", "FILE"),
     ("--layout", str, None, f"joints of the 2D pose: {', '.join(LAYOUT_NAMES)} (else found)", "NAME"),
     ("--thr", number(float, 0), 0.1, "a joint of less confidence is missing; Detectron's are low: 0.02"),

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from common.errors import InputError
 from common.files.atomic import write_atomic
-from common.run.options import Parser
+from common.run.options import Parser, saved_file
 from common.run.script import run_script
 from methods import lifters
 
@@ -28,7 +28,7 @@ PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 POSES = (5, 64)  # batches of the check; neither is the size that the graph was traced with
 TOLERANCE = 1e-4  # of the largest coordinate
 OPTIONS = (
-    ("-c --ckpt", Path, ..., "checkpoint of a lifter", "FILE"),
+    ("-c --ckpt", saved_file, ..., "checkpoint of a lifter; released/NAME for ours", "FILE"),
     ("--method", lifters.METHODS, None, "default: as the file says"),
     ("--causal", bool, None, "videopose was trained with --causal"),
     ("--output", Path, None, "default: beside the checkpoint, .onnx", "FILE"),

@@ -5,19 +5,23 @@
     python run_summary.py --grid configs/poseaug_grid.yaml                     what of the grid is done, what is missing
     python run_summary.py --grid configs/poseaug_grid.yaml --run --jobs 2      do the rest, two at a time, then tables
     python run_summary.py --grid configs/poseaug_synthetic.yaml --run          a small grid that needs no files
+    python run_summary.py --released --data-dir DIR                            score the weights in checkpoint/released
 
 Tables: lifters by 2D input, test subjects and cross data, MPJPE and P-MPJPE; baseline, PoseAug and the gain. Writes
 summary.md, summary.csv and summary_DATASET.png. A grid that was stopped (Ctrl-C) or broke goes on where it was.
 """
 
 import signal
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from common.errors import InputError
-from common.run.options import Parser, number
+from common.run.options import RUN, Parser, number
+from common.run.run import start
 from common.run.script import Interrupted, Signals, run_script
+from methods import released
 from methods.poseaug import grid as grids
 from methods.poseaug import options as lifter_options
 from methods.poseaug import summary
@@ -37,22 +41,32 @@ GRID = (
     ("--run", bool, False, "start those that are missing, then write the tables"),
     ("--jobs", number(int, 1), 1, "runs at a time", "N"),
 )
+RELEASED = (
+    ("--released", bool, False, "score the weights that come with this repository, each through what demo.py does"),
+    ("--data-dir", Path, "data", "where data_3d_cmu.npz and data_3d_cmu2.npz may lie", "DIR"),
+    ("--keypoints -k", str, "gt", "2D input of the sets with cameras: gt, noisy", "NAME"),
+    ("--ckpt", Path, None, "score these lifters, too", "FILE", {"nargs": "*", "default": []}),
+    *RUN,
+)  # fmt: skip
 
 
 def options() -> Parser:
     parser = Parser(__doc__)
     parser.add_table("Tables", OPTIONS)
     parser.add_table("Grid", GRID)
+    parser.add_table("Released weights", RELEASED)
     return parser
 
 
 def main() -> None:
     parser = options()
     args = parser.parse_args()
-    if bool(args.folders) == bool(args.grid):
-        parser.error("give either run folders (or folders above them), or --grid FILE")
+    if bool(args.folders) + bool(args.grid) + args.released != 1:
+        parser.error("give run folders (or folders above them), --grid FILE, or --released")
     if (args.run or args.jobs > 1) and not (args.grid and args.run):
         parser.error("--run needs --grid FILE, and --jobs needs --run")
+    if args.released:
+        return score_released(args)
     if not args.grid:
         write_tables(summary.find_runs(args.folders), args.output or Path("checkpoint/summary"), args.epoch)
         return
@@ -76,6 +90,24 @@ def write_tables(runs: Sequence[summary.RunRecord], folder: Path, choice: str) -
     paths = summary.write_summary(folder, groups, choice)
     print(summary.markdown(groups, choice))
     print(f"results in {', '.join(map(str, paths))}")
+
+
+def score_released(args: Namespace) -> None:
+    """Print the table of the released weights, checked by their cards, and of the trivial lifter."""
+    run = start(args)
+    sets = released.test_sets(args.data_dir, args.keypoints, run)
+    files = {name: released.RELEASED / f"{name}.pth" for name in released.names()}
+    for name in files:
+        released.card(name)
+    files |= {str(path): path for path in args.ckpt}
+    scores = {"no depth at all": {name: released.no_depth(test) for name, test in sets.items()}}
+    for name, path in run.progress(files.items(), text="weights"):
+        scores[name] = {title: released.score(path, test, run) for title, test in sets.items()}
+    print(released.table(scores))
+    print(
+        f"MPJPE / N-MPJPE / P-MPJPE, mm, 16 joints, relative to the hip, mean over frames; 2D input {args.keypoints}; "
+        f"test subjects, {released.SUBSET:.0%} of each sequence, lifted as demo.py lifts a video"
+    )
 
 
 def run_grid(grid: grids.Grid, jobs: int) -> Mapping[str, str]:

@@ -30,6 +30,7 @@ import yaml
 from common.files.atomic import write_atomic
 
 Table = Sequence[tuple]
+RELEASED = Path(__file__).resolve().parents[2] / "checkpoint" / "released"  # weights of this repository
 
 
 class Parser(argparse.ArgumentParser):
@@ -305,6 +306,17 @@ def bool_string(text: str) -> bool:
     if text.lower() not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"expected True or False, found {text!r}")
     return text.lower() == "true"
+
+
+def saved_file(text: str) -> Path:
+    """An option type: a file, or released/NAME for one of this repository's own weights."""
+    path = Path(text)
+    if path.parts[:1] != ("released",) or len(path.parts) != 2 or path.exists():
+        return path
+    names = {file.name.split(".")[0]: file for file in sorted(RELEASED.glob("*.pth"))}
+    if path.name not in names:
+        raise argparse.ArgumentTypeError(f"found {text!r}; there is released/ with {', '.join(names) or 'nothing'}")
+    return names[path.name]
 
 
 def device_name(text: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from common.datasets.contract import TEST_HELP, TRAIN_HELP, check_apart, settle_test, settle_train
 from common.datasets.projected import NOISE
 from common.draw import page
-from common.run.options import Parser, number
+from common.run.options import Parser, number, saved_file
 from methods.adversarial.evaluation import test_name
 from models.adversarial import losses
 
@@ -55,7 +55,7 @@ RUN_FOLDER = (
     ("-r --resume", str, "", "last.ckpt of the run, or its folder", "FILE"),
 )  # fmt: skip
 TESTING = (
-    ("-c --ckpt", Path, ..., "trained lifter", "FILE"),
+    ("-c --ckpt", saved_file, ..., "trained lifter; released/NAME for our own", "FILE"),
     ("--allow_inversion", bool, False, "print the published error of the better of pose and depth mirror"),
     ("--output", Path, None, "default: a folder beside the file", "DIR"),
     ("--vis", bool, False, "write a GIF of the first test sequence"),

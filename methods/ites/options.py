@@ -6,7 +6,7 @@ from pathlib import Path
 from common.datasets.contract import TEST_HELP, TRAIN_HELP, check_apart, settle_test, settle_train
 from common.datasets.projected import NOISE
 from common.draw import page
-from common.run.options import Parser, number
+from common.run.options import Parser, number, saved_file
 
 DATA = (
     ("-d --dataset", str, "h36m",
@@ -25,9 +25,11 @@ RUN_FOLDER = (
     ("-r --resume", str, "",
      "continue a run exactly; last.bin or another checkpoint of the run, or its folder", "FILE"),
 )  # fmt: skip
-SAVED_NETWORK = (("-c --checkpoint", Path, "checkpoint", "the checkpoint to test", "FILE"),)
+SAVED_NETWORK = (
+    ("-c --checkpoint", saved_file, "checkpoint", "the checkpoint to test; released/NAME for ours", "FILE"),
+)  # fmt: skip
 SAVED_TEACHER = (
-    ("--teacher_checkpoint", Path, "checkpoint/teacher/ckpt_teacher.bin", "trained teacher", "FILE"),
+    ("--teacher_checkpoint", saved_file, "checkpoint/teacher/ckpt_teacher.bin", "trained teacher", "FILE"),
 )  # fmt: skip
 TEACHER = (
     ("--n-fully-connected", number(int, 4), 1024, "teacher: width"),

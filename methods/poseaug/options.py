@@ -10,7 +10,7 @@ from common.datasets.projected import NOISE
 from common.datasets.training_views import INPUT, VIEWS, check_views, form_of
 from common.draw import page
 from common.errors import InputError
-from common.run.options import Parser, Table, bool_string, number
+from common.run.options import Parser, Table, bool_string, number, saved_file
 from common.run.script import world
 from models import lifters
 
@@ -22,7 +22,7 @@ SIZES = ("dropout", "stages", "architecture", "causal")  # options that a lifter
 
 def _pretrain(text: str) -> bool | str:
     """An option type: True, False or a file."""
-    return bool_string(text) if text.lower() in ("true", "false") else text
+    return bool_string(text) if text.lower() in ("true", "false") else str(saved_file(text))
 
 
 DATA = (
@@ -120,7 +120,7 @@ WEIGHTS = (
     ("--gloss_factordiv_rt", number(float, 0), 0.0, "spread of the ratios, rigid motion"),
 )  # fmt: skip
 TESTING = (
-    ("--evaluate", str, "", "checkpoint to score", "FILE"),
+    ("--evaluate", saved_file, "", "checkpoint to score; released/NAME for our own weights", "FILE"),
     ("--action-wise", bool_string, True, "print a table by action", "BOOL"),
     ("--output", Path, None, "for results_*.json; default: the checkpoint's folder", "DIR"),
     page.VIS_HTML,
