@@ -63,14 +63,19 @@ def main() -> None:
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     card = {
         "command": args.command, "commit": commit, "time": args.time, "data": args.licence,
-        "protocol": "MPJPE, N-MPJPE, P-MPJPE in mm, 16 joints, relative to the hip, 2D input gt, run_summary.py --released",
-        "scores": {n: None if s is None else [None if v is None else round(v, 1) for v in s] for n, s in scores.items()},
+        "protocol": "MPJPE, N-MPJPE, P-MPJPE, mm, 16 joints, relative to the hip, 2D input gt; run_summary.py --released",
+        "scores": {name: rounded(found) for name, found in scores.items()},
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }  # fmt: skip
     text = yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=120)
     write_atomic(path.with_suffix(".yaml"), lambda out: out.write(text.encode()))
     print(text)
     print(f"{path.stat().st_size / 1e6:.1f} MB in {path}")
+
+
+def rounded(score: released.Score | None) -> list[float | None] | None:
+    """A score as it is written, to 0.1 mm."""
+    return None if score is None else [None if value is None else round(value, 1) for value in score]
 
 
 if __name__ == "__main__":
