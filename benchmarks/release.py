@@ -63,7 +63,7 @@ def main() -> None:
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     card = {
         "command": args.command, "commit": commit, "time": args.time, "data": args.licence,
-        "protocol": "MPJPE, N-MPJPE, P-MPJPE, mm, 16 joints, relative to the hip, 2D input gt; run_summary.py --released",
+        "protocol": "MPJPE, N-MPJPE, P-MPJPE, mm, 16 joints, hip at the origin, 2D input gt; run_summary.py --released",
         "scores": {name: rounded(found) for name, found in scores.items()},
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }  # fmt: skip

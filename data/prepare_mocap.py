@@ -9,7 +9,8 @@ names tell ("walk1_subject5", "02_01"), or --subject-pattern. People are divided
 test (S9, S11): the names are seats in Human3.6M's rig, by whose cameras the people are seen. Motion comes to 50 frames
 per second, metres, z up, onto the floor, and is cut into takes where somebody leaves what all four cameras see.
 
-Writes DATA_DIR/data_3d_NAME.npz, data_2d_NAME_gt.npz and NAME_sheet.png, some takes to look at: upright? left blue?
+Writes DATA_DIR/data_3d_NAME.npz with the split (the seats taken), data_2d_NAME_gt.npz and NAME_sheet.png, some takes to
+look at: upright? left blue?
 """
 
 import contextlib
@@ -77,11 +78,18 @@ def main() -> None:
     full = {seat: {action: take[:, JOINTS_32] for action, take in takes.items()} for seat, takes in poses.items()}
     with contextlib.suppress(OSError):  # of other poses; if this run stops now, the next one makes it
         targets[1].unlink()
-    save_npz(targets[0], positions_3d=full)
+    save_npz(targets[0], positions_3d=full, metadata=contract_of(list(poses)))
     save_npz(targets[1], positions_2d=views, metadata=metadata())
     contact_sheet(sheet, poses, views)
     for path in (*targets, sheet):
         print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
+
+
+def contract_of(seats: list[str]) -> dict:
+    """The 3D file's metadata: rate, unit, axis up, joints, and the seats that are taken as the set's own split."""
+    split = {"subjects_train": TRAIN_SUBJECTS, "subjects_test": TEST_SUBJECTS}
+    taken = {name: [seat for seat in group if seat in seats] for name, group in split.items()}
+    return {"layout_name": "h36m", "fps": float(FPS), "unit": "m", "up": "z"} | taken
 
 
 def unit_metres(text: str) -> float | None:
@@ -211,12 +219,6 @@ def report_seats(poses: dict, views: dict, frames: int) -> None:
     """What each seat holds, what was cut off, and how much of it the cameras see."""
     for seat, takes in poses.items():
         print(f"{seat}: {len(takes)} takes, {sum(map(len, takes.values())):,} frames")
-    empty = [seat for seat in SUBJECTS if seat not in poses]
-    if empty:
-        named = [
-            ",".join(seat for seat in group if seat in poses) or "nobody" for group in (TRAIN_SUBJECTS, TEST_SUBJECTS)
-        ]
-        print(f"no takes for {', '.join(empty)}: train with --subjects-train {named[0]} --subjects-test {named[1]}")
     kept = sum(len(take) for takes in poses.values() for take in takes.values())
     inside = total = 0
     for seat, takes in views.items():

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.datasets.contract import find_3d, load_contract, own_split
-from common.datasets.h36m_layout import find_files, load_keypoints, load_pose_set
+from common.datasets.h36m_layout import load_keypoints, load_pose_set
 from common.datasets.poses_2d import WITHOUT_3D, load_poses_2d
+from common.datasets.source import find_files
 from common.errors import InputError
 from common.files.npz import load_npz
 from common.pose_set import PoseSet, joined

@@ -5,6 +5,8 @@ import pytest
 from PIL import Image
 
 from common.camera import h36m_cameras, project
+from common.datasets.cameras import Frame
+from common.datasets.contract import load_contract, own_split
 from common.datasets.h36m_layout import load_pose_set
 from common.files.npz import load_npz
 from common.mocap import motion
@@ -78,6 +80,17 @@ def test_it_loads_and_its_keypoints_are_projections(prepare, source, tmp_path):
         facing = -front[:, 2] / np.linalg.norm(front, axis=-1)
         offset = (data.keypoints[rows, 4, 0] - data.keypoints[rows, 1, 0]).numpy()
         assert (offset[facing > 0.5] > 0).all() and (offset[facing < -0.5] < 0).all()
+
+
+def test_the_contract_says_rate_axes_and_split(prepare, source, tmp_path):
+    """So that -d NAME needs no --subjects-train, whoever of the seven seats is taken."""
+    assert prepare(source).status == 0
+    contract = load_contract(tmp_path / "data", "mine")
+    assert (contract.fps, contract.frame, contract.says_up) == (50, Frame("m", "z"), True)
+    assert own_split(tmp_path / "data", "mine") == ("S1,S5,S6", "S9")
+    assert load_pose_set(tmp_path / "data", "mine", "gt", contract.subjects_train).poses.isfinite().all()
+    assert prepare(source / "carl" / "02_01.amc", "--force").status == 0
+    assert load_contract(tmp_path / "data", "mine").subjects_test == ()
 
 
 def test_time_and_place(prepare, tmp_path):

@@ -8,7 +8,7 @@ import torch
 import models
 from common import metrics, rotation
 from common.camera import unproject
-from common.datasets import h36m_layout
+from common.datasets.choice import deterministic_random
 from common.skeleton import H36M_17, adjacency
 from methods.ites import metrics as ites_metrics
 from methods.ites import scaling
@@ -214,7 +214,7 @@ def _check_inputs(golden: Golden) -> None:
     golden.check("gen_scale", torch.ones(len(poses), 1, dtype=torch.float64))
     golden.check("normalize_2d_out", scaling.scale_root_to_head(golden["normalize_2d_in"]))
     drawn = [
-        (int(low), int(high), h36m_layout.deterministic_random(int(low), int(high), text))
+        (int(low), int(high), deterministic_random(int(low), int(high), text))
         for (low, high, _), text in zip(golden.arrays["deterministic_random"], ("1383", "2356", "abc"), strict=True)
     ]
     golden.check("deterministic_random", np.array(drawn), EXACT)

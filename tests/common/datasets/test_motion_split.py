@@ -25,7 +25,7 @@ def test_it_is_what_the_cameras_see(tmp_path):
     assert motion.keypoints.shape == (len(seen), 16, 0) and not any(s.camera for s in motion.sequences)
 
 
-def test_people_whom_no_camera_knows(tmp_path):
+def test_people_whom_no_camera_knows(tmp_path, caplog):
     poses = tiny_poses(9, ("S9",), ("Walking",))["S9"]["Walking"].astype(np.float32)
     poses[4] = 0  # nobody
     metadata = {"layout_name": "h36m", "subjects_train": ["Ann"], "subjects_test": ["Bob"]}
@@ -33,6 +33,7 @@ def test_people_whom_no_camera_knows(tmp_path):
     np.savez(tmp_path / "data_3d_own.npz", positions_3d=people, metadata=metadata)
     motion = load_motion(tmp_path, "own", "Ann", downsample=2, skeleton=H36M_16)
     assert [seq.length for seq in motion.sequences] == [2, 2] and motion.frame.tolist() == [0, 2, 6, 8]
+    assert "1 of 5 frames left out" in caplog.text
     expected = convert(torch.from_numpy(poses), H36M_32, H36M_16)[[0, 2, 6, 8]]
     assert torch.allclose(motion.poses, expected)
     with pytest.raises(InputError, match="data_3d_other.npz"):
