@@ -62,7 +62,7 @@ def main() -> None:
     parser = options()
     args = parser.parse_args()
     if bool(args.folders) + bool(args.grid) + args.released != 1:
-        parser.error("give run folders (or folders above them), --grid FILE, or --released")
+        parser.error("give either run folders (or folders above them), or --grid FILE, or --released")
     if (args.run or args.jobs > 1) and not (args.grid and args.run):
         parser.error("--run needs --grid FILE, and --jobs needs --run")
     if args.released:
