@@ -27,7 +27,8 @@ class RawKeypoints(NamedTuple):
     frames: list[str]  # names of the images, of the files, or numbers
     layout: str | None
     size: tuple[int, int] | None = None  # width and height of the picture, pixels
-    fps: float | None = None
+    fps: float | None = None  # the mean, where frames come unevenly
+    times: np.ndarray | None = None  # (T,) float64, rising: seconds from the video's start; None: every 1 / fps
 
 
 def read_raw(path: str | Path) -> RawKeypoints:

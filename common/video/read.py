@@ -38,6 +38,11 @@ class KeypointFile(NamedTuple):
     person: int  # which of them this is, from 1
     size: tuple[int, int] | None  # width and height of the picture, where the file says
     fps: float | None  # where the file says
+    times: np.ndarray | None = None  # (T,) float64, seconds from the start of the video; None: every 1 / fps
+
+    def seconds(self, fps: float) -> np.ndarray:
+        """(T,) float64: when each frame is shown, from the start of the video; at `fps` where no times are known."""
+        return np.array(self.rows) / fps if self.times is None else self.times
 
 
 def read_keypoints(
@@ -87,6 +92,7 @@ def read_keypoints(
         person=person,
         size=raw.size,
         fps=raw.fps,
+        times=None if raw.times is None else raw.times[rows.start : rows.stop],
     )
 
 
