@@ -35,6 +35,8 @@ from common.skeleton import COCO_17, H36M_17  # noqa: E402
 from common.synthetic.dataset import ensure  # noqa: E402
 from common.video import report  # noqa: E402
 from common.video.follow import FOLLOWING  # noqa: E402
+from common.video.formats import json_files  # noqa: E402
+from common.video.json_forms import is_one_frame, load_json  # noqa: E402
 from common.video.read import FPS, LAYOUT_NAMES, KeypointFile, coco_keypoints, image_size, read_keypoints  # noqa: E402
 
 log = logging.getLogger(__name__)
@@ -92,8 +94,8 @@ def videos(path: Path) -> dict[str, Path]:
     """Name -> detections: of one video, or of every file and folder of JSON in a folder."""
     if not path.is_dir() or is_one_video(path):
         return {path.stem: path}
-    parts = sorted(part for part in path.iterdir() if part.suffix.lower() in SUFFIXES or part.is_dir())
-    parts = [part for part in parts if part.is_file() or any(part.glob("*.json"))]
+    parts = sorted(part for part in path.iterdir() if not part.name.startswith("."))
+    parts = [part for part in parts if (json_files(part) if part.is_dir() else part.suffix.lower() in SUFFIXES)]
     if not parts:
         raise InputError(f"{path} holds no detections: no {', '.join(SUFFIXES)}, nor folders of .json")
     names = [part.stem for part in parts]
@@ -105,16 +107,13 @@ def videos(path: Path) -> dict[str, Path]:
 
 def is_one_video(folder: Path) -> bool:
     """Whether a folder's files are the frames of one video: OpenPose's, or MMPose's of images."""
-    files = sorted(folder.glob("*.json"))
+    files = json_files(folder)
     if not files or any(folder.glob("*.np[zy]")):
         return False
     try:
-        content = json.loads(files[0].read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return is_one_frame(load_json(files[0]))
+    except InputError:
         return False
-    if isinstance(content, dict):
-        return isinstance(content.get("people"), list)
-    return isinstance(content, list) and any(isinstance(one, dict) and "keypoint_scores" in one for one in content)
 
 
 def size_of(args: argparse.Namespace, found: KeypointFile, path: Path) -> tuple[int, int]:

@@ -14,8 +14,8 @@ from common.run.options import number
 from common.skeleton import H36M_17
 from common.video import report, upright
 from common.video.follow import FOLLOWING
-from common.video.formats import RawKeypoints
 from common.video.frames import Pictures
+from common.video.raw import RawKeypoints
 from common.video.read import FPS, KeypointFile, image_size, read_keypoints
 from common.video.write import save_poses
 from methods import lifters

@@ -14,7 +14,7 @@ from common.images import heatmap
 from common.images.crop import crop_image
 from common.images.decode import decode, decode_3d, pixel_shift
 from common.skeleton import COCO_17
-from common.video.formats import RawKeypoints
+from common.video.raw import RawKeypoints
 
 Box = tuple[int, int, int, int]  # x, y of the top left corner, width, height: pixels
 WINDOW = 1.35  # side of the window around a person, of the longer side of the box around its joints

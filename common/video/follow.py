@@ -40,35 +40,52 @@ class Person(NamedTuple):
     rows: np.ndarray  # (n,) int, frames
     points: np.ndarray  # (n, J, 3): x, y, confidence
     size: float  # mean diagonal of the box around the joints that are seen, pixels
+    score: float = 1.0  # mean of what the detector gives the person
 
     @property
     def share(self) -> float:
-        """The order of people: the size, summed over the frames."""
-        return self.size * len(self.rows)
+        """The order of people: the size, summed over the frames, by how sure the detector is."""
+        return self.size * len(self.rows) * self.score
 
 
 # ------------------------------------------------------------ following
 
 
-def follow(frames: list[list[np.ndarray]], max_gap: int = MAX_GAP) -> list[Person]:
-    """Every person of a video, the largest (in pixels, times frames) first.
+def follow(
+    frames: list[list[np.ndarray]],
+    max_gap: int = MAX_GAP,
+    threshold: float = 0.0,
+    scores: list[list[float]] | None = None,
+) -> list[Person]:
+    """Every person of a video, the largest (in pixels, times frames, times score) first.
 
     Frame by frame the nearest pairs of a person and of a pose, by the mean distance of their joints, are joined first.
     A person may be away for `max_gap` frames. Where no frame has two poses, all are one person's.
 
     Args:
         frames: T lists of poses (J, 3): x, y, confidence.
+        threshold: confidence of a joint that counts; poses without such are nobody's.
+        scores: of each pose, above 0, in any unit.
     """
-    frames = [[pose for pose in poses if _seen(pose).any()] for poses in frames]
+    pairs = [pair for poses, some in zip(frames, scores or [], strict=False) for pair in zip(poses, some, strict=True)]
+    score = {id(pose): one for pose, one in pairs}
+    frames = [[pose for pose in poses if _seen(pose, threshold).any()] for poses in frames]
+    tracks = _tracks(frames, max_gap)
+    people = [_person(track, threshold, np.mean([score.get(id(pose), 1.0) for _, pose in track])) for track in tracks]
+    return sorted(people, key=lambda person: -person.share)
+
+
+def _tracks(frames: list[list[np.ndarray]], max_gap: int) -> list[list[tuple[int, np.ndarray]]]:
+    """Frames and poses of everybody."""
     if max(map(len, frames), default=0) <= 1:
-        rows = np.array([t for t, poses in enumerate(frames) if poses], dtype=int)
-        return [_person([(t, frames[t][0]) for t in rows])] if len(rows) else []
+        alone = [(t, poses[0]) for t, poses in enumerate(frames) if poses]
+        return [alone] if alone else []
     tracks: list[list[tuple[int, np.ndarray]]] = []
     for t, poses in enumerate(frames):
         active = [track for track in tracks if t - track[-1][0] <= max_gap + 1]
         for track, pose in zip(*_matched(active, poses, t), strict=True):
             (tracks.append([]) or tracks[-1] if track is None else track).append((t, pose))
-    return sorted(map(_person, tracks), key=lambda person: -person.share)
+    return tracks
 
 
 def _matched(active: list, poses: list[np.ndarray], t: int) -> tuple[list, list[np.ndarray]]:
@@ -97,21 +114,21 @@ def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.where(both.any(-1), mean, np.inf)
 
 
-def _seen(points: np.ndarray) -> np.ndarray:
+def _seen(points: np.ndarray, threshold: float = 0.0) -> np.ndarray:
     """(..., J, 3) -> (..., J)."""
-    return np.isfinite(points).all(-1) & (points[..., 2] > 0) & (points[..., :2] != 0).any(-1)
+    return present(points, threshold) & (points[..., 2] > 0)
 
 
-def _sizes(points: np.ndarray) -> np.ndarray:
+def _sizes(points: np.ndarray, threshold: float = 0.0) -> np.ndarray:
     """Diagonals of the boxes around what is seen: (N, J, 3) -> (N,)."""
-    seen = _seen(points)[..., None]
+    seen = _seen(points, threshold)[..., None]
     low, high = (np.where(seen, points[..., :2], fill) for fill in (np.inf, -np.inf))
     return np.linalg.norm(np.maximum(high.max(1) - low.min(1), 0), axis=-1)
 
 
-def _person(track: list[tuple[int, np.ndarray]]) -> Person:
+def _person(track: list[tuple[int, np.ndarray]], threshold: float, score: float) -> Person:
     points = np.stack([pose for _, pose in track])
-    return Person(np.array([t for t, _ in track]), points, float(_sizes(points).mean()))
+    return Person(np.array([t for t, _ in track]), points, float(_sizes(points, threshold).mean()), float(score))
 
 
 def one_person(people: list[Person], number: int, frames: int, trim: bool, where: Path) -> tuple[np.ndarray, range]:

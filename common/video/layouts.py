@@ -9,26 +9,29 @@ import numpy as np
 from common.errors import InputError
 from common.skeleton import COCO_17, H36M_16, H36M_17, LAYOUTS, MPII_16, Skeleton, conversion_matrix
 
-# The places of COCO's joints among those of layouts that hold them: OpenPose's 25; Halpe's and COCO-WholeBody's begin
-# with them. Feet, face, hands and midpoints are left.
+# The places of COCO's joints among those of layouts that hold them: OpenPose's 25; BODY_25B's, Halpe's and
+# COCO-WholeBody's begin with them. Feet, face, hands and midpoints are left.
 _BODY_25 = (0, 16, 15, 18, 17, 5, 2, 6, 3, 7, 4, 12, 9, 13, 10, 14, 11)
 _COCO_PLACES = {
     "body25": (25, _BODY_25), "halpe26": (26, tuple(range(17))), "wholebody133": (133, tuple(range(17))),
-    "halpe136": (136, tuple(range(17))),
+    "halpe136": (136, tuple(range(17))), "body25b": (25, tuple(range(17))),
 }  # fmt: skip
 LAYOUT_NAMES = (*LAYOUTS, *_COCO_PLACES)
 _BY_COUNT = {
-    18: "openpose18", 25: "body25", 26: "halpe26", 32: "h36m32", 133: "wholebody133", 136: "halpe136",
+    18: "openpose18", 26: "halpe26", 32: "h36m32", 133: "wholebody133", 136: "halpe136",
 }  # fmt: skip
 _ALIASES = {
     "coco": "coco17", "h36m": "h36m17", "openpose": "openpose18", "body_25": "body25", "mpii": "mpii16",
-    "halpe": "halpe26", "wholebody": "wholebody133", "coco_wholebody": "wholebody133",
+    "body_25b": "body25b", "halpe": "halpe26", "wholebody": "wholebody133", "coco_wholebody": "wholebody133",
 }  # fmt: skip
 _FACE_SHARE = 0.3  # of a body's size: five face joints (COCO's first) stay below, a pelvis with a leg (ours) above
+_LIMBS = [
+    f"{side} {joint}" for side in ("left", "right") for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "foot")
+]
 # Other names of the joints, in small letters without "_" and "-".
 _OTHER_NAMES = {
     "ankle": "foot", "root": "hip", "pelvis": "hip", "midhip": "hip", "neck base": "neck", "head top": "head",
-    "belly": "spine", "torso": "spine",
+    "top head": "head", "belly": "spine", "torso": "spine",
 }  # fmt: skip
 
 
@@ -40,7 +43,7 @@ def layout_of(wanted: Any, points: np.ndarray, where: Any) -> str:
     """
     count = points.shape[1]
     if wanted is None:
-        name = _guess_17(points) if count == 17 else _BY_COUNT.get(count)
+        name = {17: _guess_17, 25: _guess_25}.get(count, lambda _: _BY_COUNT.get(count))(points)
         if name is None:
             raise InputError(f"{where} has {count} joints: name their layout, one of {', '.join(LAYOUT_NAMES)}")
         return name
@@ -54,19 +57,24 @@ def layout_of(wanted: Any, points: np.ndarray, where: Any) -> str:
 
 
 def layout_by_names(names: Sequence[str]) -> tuple[str, list[int]] | None:
-    """The first layout all of whose joints are among `names`, and their places there; None if there is no such.
+    """The layout most of whose joints are among `names`, and their places there, -1 for a joint that is not.
 
-    Case, "_" and "-" do not count; ankles are feet. MMPose, COCO's annotations and others bring their joints' names.
+    None if arms and legs are not all there. Case, "_", "-" and what stands in brackets do not count; ankles are feet.
+    MMPose, COCO's annotations and others bring their joints' names.
     """
     plain = [_plain(name) for name in names]
-    for layout, skeleton in (("coco17", COCO_17), ("h36m17", H36M_17), ("h36m16", H36M_16), ("mpii16", MPII_16)):
-        if set(skeleton.joints) <= set(plain):
-            return layout, [plain.index(joint) for joint in skeleton.joints]
-    return None
+    if "neck" in plain and not {"thorax", "nose"} & set(plain):
+        plain[plain.index("neck")] = "thorax"  # CrowdPose: no joint of the face, so that the neck is its base
+    if not set(_LIMBS) <= set(plain):
+        return None
+    layouts = {"coco17": COCO_17, "h36m17": H36M_17, "h36m16": H36M_16, "mpii16": MPII_16}
+    share = {name: np.mean([joint in plain for joint in skeleton.joints]) for name, skeleton in layouts.items()}
+    layout = max(share, key=share.get)
+    return layout, [plain.index(joint) if joint in plain else -1 for joint in layouts[layout].joints]
 
 
 def _plain(name: str) -> str:
-    text = re.sub(r"[_\-\s]+", " ", str(name)).strip().lower()
+    text = re.sub(r"[_\-\s]+", " ", re.sub(r"\(.*?\)", "", str(name))).strip().lower()
     text = re.sub(r"^([lr]) (?=\w)", lambda m: {"l": "left ", "r": "right "}[m[1]], text)
     side, _, rest = text.rpartition(" ") if text.startswith(("left ", "right ")) else ("", "", text)
     return f"{side} {_OTHER_NAMES.get(rest, rest)}".strip()
@@ -137,3 +145,15 @@ def _guess_17(points: np.ndarray) -> str:
         share = diagonal(points[:, :5, :2]) / diagonal(points[..., :2])
     known = share[np.isfinite(share)]
     return "coco17" if len(known) and np.median(known) < _FACE_SHARE else "h36m17"
+
+
+def _guess_25(points: np.ndarray) -> str:
+    """BODY_25 and BODY_25B, both OpenPose's, differ in the joints' order: in the right one bones are short."""
+
+    def bone(layout: str) -> float:
+        joints = points[:, _COCO_PLACES[layout][1], :2]
+        lengths = [np.linalg.norm(joints[:, a] - joints[:, b], axis=-1) for a, b in COCO_17.bones]
+        lengths = np.stack(lengths)[np.isfinite(lengths)]
+        return float(lengths.mean()) if lengths.size else np.inf
+
+    return "body25b" if bone("body25b") < bone("body25") else "body25"

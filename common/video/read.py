@@ -5,7 +5,10 @@ filled: `common.video.follow`. Nothing in a file is ever executed. Pixels, y dow
 """
 
 import argparse
+import logging
 import re
+from collections import Counter
+from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +17,11 @@ import numpy as np
 from common.errors import InputError
 from common.skeleton import COCO_17, H36M_17
 from common.video import follow
-from common.video.formats import RawKeypoints, read_raw
+from common.video.formats import read_raw
 from common.video.layouts import LAYOUT_NAMES, coco_matrix, h36m_matrix, layout_of, made_of
+from common.video.raw import RawKeypoints
+
+log = logging.getLogger(__name__)
 
 __all__ = ["FPS", "LAYOUT_NAMES", "KeypointFile", "coco_keypoints", "h36m_matrix", "image_size", "read_keypoints"]
 
@@ -38,6 +44,11 @@ class KeypointFile(NamedTuple):
     person: int  # which of them this is, from 1
     size: tuple[int, int] | None  # width and height of the picture, where the file says
     fps: float | None  # where the file says
+    times: np.ndarray | None = None  # (T,) float64, seconds from the start of the video; None: every 1 / fps
+
+    def seconds(self, fps: float) -> np.ndarray:
+        """(T,) float64: when each frame is shown, from the start of the video; at `fps` where no times are known."""
+        return np.array(self.rows) / fps if self.times is None else self.times
 
 
 def read_keypoints(
@@ -52,9 +63,10 @@ def read_keypoints(
 ) -> KeypointFile:
     """Read one person's keypoints.
 
-    Of several people the largest is taken, or that of number `person`, and followed from frame to frame by its place. A
-    joint is missing where its confidence is below `threshold` or it stands at (0, 0). It is filled in from the frames
-    before and after, or from its neighbours in the body (`follow.fill`); a warning names it.
+    Of several people the largest is taken, or that of number `person`, and followed from frame to frame by its place;
+    joints below `threshold` do not count, and the detector's scores weigh. A joint is missing where its confidence is
+    below `threshold` or it stands at (0, 0). It is filled in from the frames before and after, or from its neighbours
+    in the body (`follow.fill`); a warning names it.
 
     Args:
         path: `.json`, `.npz`, `.npy`, or a folder of files of one frame each; with `raw` only a name for messages.
@@ -70,7 +82,7 @@ def read_keypoints(
     """
     path = Path(path)
     raw = raw or read_raw(path)
-    people, name, points, rows = _one_person(raw, path, layout, person, max_gap, trim)
+    people, name, points, rows = _one_person(raw, path, layout, threshold, person, max_gap, trim)
     matrix = h36m_matrix(name)
     joints, confidence, status = follow.fill(points, matrix, name, threshold, max_gap, path)
     return KeypointFile(
@@ -87,6 +99,7 @@ def read_keypoints(
         person=person,
         size=raw.size,
         fps=raw.fps,
+        times=None if raw.times is None else raw.times[rows.start : rows.stop],
     )
 
 
@@ -121,18 +134,57 @@ def image_size(text: str) -> tuple[int, int]:
 
 
 def _one_person(
-    raw: RawKeypoints, path: Path, layout: str | None, person: int, max_gap: int, trim: bool
+    raw: RawKeypoints, path: Path, layout: str | None, threshold: float, person: int, max_gap: int, trim: bool
 ) -> tuple[list[follow.Person], str, np.ndarray, range]:
     """All people, the layout, and the points (T, J, 3) and frames of the one asked for."""
-    counts = sorted({len(one) for people in raw.people for one in people})
-    if not counts:
-        raise InputError(f"{path} holds no person; choose another file")
-    if len(counts) > 1:
-        raise InputError(f"{path} has people of {' and '.join(map(str, counts))} joints; expected one layout")
-    people = follow.follow(raw.people, max_gap)
+    frames, scores = _of_one_layout(raw, layout, path)
+    frames = _with_confidence(frames, path)
+    people = follow.follow(frames, max_gap, threshold, scores)
     if not people:
-        layout_of(layout or raw.layout, np.full((1, counts[0], 2), np.nan), path)
+        every = [pose for frame in frames for pose in frame]
+        poses, joints = np.concatenate(every), len(every[0])
+        layout_of(layout or raw.layout, np.full((1, joints, 2), np.nan), path)
+        if follow.present(poses, 0).any():
+            raise InputError(
+                f"{path}: no joint of anybody has the confidence of --thr {threshold:g} (the largest is "
+                f"{np.nanmax(poses[:, 2]):.2g}); give a lower --thr"
+            )
         raise InputError(f"{path}: every joint is missing in every frame; choose another file")
     points, rows = follow.one_person(people, person, len(raw.frames), trim, path)
     seen = np.where((points[..., :2] != 0).any(-1, keepdims=True), points, np.nan)
     return people, layout_of(layout or raw.layout, seen, path), points, rows
+
+
+def _of_one_layout(
+    raw: RawKeypoints, layout: str | None, path: Path
+) -> tuple[list[list[np.ndarray]], list[list[float]] | None]:
+    """People of the number of joints that most have, and their scores; a warning counts the others.
+
+    Raises:
+        InputError: nobody, or no number of joints is that of more than half of the people.
+    """
+    counts = Counter(len(pose) for people in raw.people for pose in people)
+    if not counts:
+        raise InputError(f"{path} holds no person; choose another file")
+    (joints, most), total = counts.most_common(1)[0], counts.total()
+    if 2 * most <= total:
+        numbers = " and ".join(map(str, sorted(counts)))
+        raise InputError(f"{path} has people of {numbers} joints; expected one layout")
+    if most == total:
+        return raw.people, raw.scores
+    log.warning("%s: %d of %d people left out, which have not the %d joints of the others", path, total - most, total,
+                joints)  # fmt: skip
+    fits = [[len(pose) == joints for pose in people] for people in raw.people]
+    people = [list(compress(some, fit)) for some, fit in zip(raw.people, fits, strict=True)]
+    scores = raw.scores and [list(compress(some, fit)) for some, fit in zip(raw.scores, fits, strict=True)]
+    return people, scores
+
+
+def _with_confidence(frames: list[list[np.ndarray]], path: Path) -> list[list[np.ndarray]]:
+    """The same, with confidence 1 where every joint of everybody has 0 or none: the detector gives none."""
+    poses = np.concatenate([pose for frame in frames for pose in frame])
+    placed = (poses[:, :2] != 0).any(-1) & np.isfinite(poses[:, :2]).all(-1)
+    if not placed.any() or (poses[:, 2] > 0).any():
+        return frames
+    log.warning("%s: the confidence of every joint is 0 or missing: taken for 1", path)
+    return [[np.column_stack((pose[:, :2], np.ones(len(pose)))) for pose in frame] for frame in frames]
