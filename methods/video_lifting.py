@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from common.draw import animation, page, turntable
 from common.errors import InputError
 from common.run.options import number
+from common.run.run import Run
 from common.skeleton import H36M_17
 from common.video import report, upright
 from common.video.follow import FOLLOWING
@@ -52,6 +54,23 @@ def read(
     for line in report.warnings(found, size, lifters.SEES[method]):
         log.warning("%s: %s", source, line)
     return found, size, fps, report.describe(found, source, size, fps)
+
+
+def lift(
+    saved: lifters.SavedLifter, file: Path, found: KeypointFile, size: tuple[int, int] | None, run: Run
+) -> np.ndarray:
+    """Poses (T, 17, 3), camera axes, the hip at the origin, in the lifter's unit.
+
+    Args:
+        saved, file: the lifter, and the checkpoint that it is of.
+        size: width and height of the picture, pixels.
+    """
+    network = lifters.network_of(saved, file).to(run.device)
+    points = torch.from_numpy(found.points)
+    lifters.check_size(points, file.name)
+    keypoints = lifters.input_of(saved.method, points, size).to(run.device)
+    with run.autocast():
+        return lifters.camera_poses(saved, network, keypoints).cpu().numpy()
 
 
 def write(

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from common.errors import InputError
@@ -48,18 +50,29 @@ def blazepose(folder: Path = FOLDER) -> list[Path]:
 def _fetch(folder: Path) -> None:
     """Take the files out of mediapipe's wheel, which pip downloads and nobody installs."""
     log.info("fetching BlazePose's two files through pip (%s, 36 MB, once) into %s", WHEEL, folder)
+    names = " and ".join(name for name, _ in BLAZEPOSE)
+    with downloaded(WHEEL, f"{folder} lacks BlazePose's files", f"put {names} of that wheel into {folder}") as wheel:
+        unpack(wheel, folder)
+
+
+@contextmanager
+def downloaded(requirement: str, why: str, instead: str) -> Iterator[Path]:
+    """The wheel of NAME==VERSION, through pip; it is gone afterwards.
+
+    Args:
+        why, instead: what is missing, and what to do where it cannot be downloaded, for the message.
+
+    Raises:
+        InputError: pip could not download it.
+    """
     with tempfile.TemporaryDirectory(prefix="wheel_") as place:
         command = (sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", place)
-        done = subprocess.run((*command, *_ANY_SYSTEM, WHEEL), capture_output=True, text=True, errors="replace")
+        done = subprocess.run((*command, *_ANY_SYSTEM, requirement), capture_output=True, text=True, errors="replace")
         wheels = list(Path(place).glob("*.whl"))
         if done.returncode or not wheels:
-            names = " and ".join(name for name, _ in BLAZEPOSE)
             reason = " ".join(done.stderr.split())[-160:] or f"status {done.returncode}"
-            raise InputError(
-                f"{folder} lacks BlazePose's files, and pip could not download {WHEEL} ({reason}): put {names} of that "
-                f"wheel into {folder}"
-            )
-        unpack(wheels[0], folder)
+            raise InputError(f"{why}, and pip could not download {requirement} ({reason}): {instead}")
+        yield wheels[0]
 
 
 def unpack(wheel: Path, folder: Path) -> None:

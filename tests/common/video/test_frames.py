@@ -189,7 +189,7 @@ def test_a_damaged_video_is_read_as_far_as_it_goes(tmp_path, caplog):
     path.write_bytes(content[:100])
     for bad in (path, tmp_path / "text.mp4"):
         (tmp_path / "text.mp4").write_bytes(b"video")
-        with pytest.raises(InputError, match="cannot be read as a video"), frames.opened(bad):
+        with pytest.raises(InputError, match="cannot be read as a video|has no video in it"), frames.opened(bad):
             pass
 
 
