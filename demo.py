@@ -28,7 +28,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 import models
 from common.draw import turntable  # fmt: skip
@@ -103,13 +102,13 @@ def from_keypoints(args: Namespace, run: Run, saved: lifters.SavedLifter, images
     if args.load_model:
         finder, _ = load_finder(args, run)
         raw = find.find_in_video(finder, images, args.thr, args.box, partial(run.progress, text="2D poses"))
-    found, size, fps, report = video_lifting.read(args, images, saved.method, raw)
+    found, size, fps, report = video_lifting.read(args, images, saved, raw)
     images = None if images is None else images.part(slice(found.rows.start, found.rows.stop))
     print(report)
     count = len(found.points)
     if args.frame >= count:
         raise InputError(f"--frame {args.frame}: there are frames 0 to {count - 1}")
-    poses = lift(saved, args.ckpt, found, size, run).cpu().numpy()
+    poses = video_lifting.lift(saved, args.ckpt, found, size, run)
     if not run.is_main:
         return
     files = []
@@ -121,18 +120,6 @@ def from_keypoints(args: Namespace, run: Run, saved: lifters.SavedLifter, images
         files += written
     names = [file.name for file in files]
     print(f"{len(files)} files in {args.output}: {', '.join(names if len(names) < 9 else names[:2] + names[-6:])}")
-
-
-def lift(
-    saved: lifters.SavedLifter, file: Path, found: KeypointFile, size: tuple[int, int] | None, run: Run
-) -> torch.Tensor:
-    """Poses (T, 17, 3), camera axes, the hip at the origin, in the lifter's unit."""
-    network = lifters.network_of(saved, file).to(run.device)
-    points = torch.from_numpy(found.points)
-    lifters.check_size(points, file.name)
-    keypoints = lifters.input_of(saved, points, size, torch.from_numpy(found.confidence)).to(run.device)
-    with run.autocast():
-        return lifters.camera_poses(saved, network, keypoints)
 
 
 def check_options(parser: Parser, args: Namespace) -> None:

@@ -95,6 +95,11 @@ def _gan(path: str | Path) -> SavedLifter:
     return SavedLifter("gan", saved.generator, saved.method, saved.factor)
 
 
+def sees(saved: SavedLifter) -> str:
+    """What it sees besides the pose, as `models.lifters.Lifter.sees` has it; "pose": nothing."""
+    return SEES[saved.method] if saved.form.sees == "place" else "pose"
+
+
 def network_of(saved: SavedLifter, path: str | Path) -> nn.Module:
     """The network with its weights, in evaluation mode, on the CPU; `path` is named where they do not fit."""
     network = models.create(saved.network.name, **saved.network.sizes)

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from common.draw import animation, page, turntable
 from common.errors import InputError
 from common.run.options import number
+from common.run.run import Run
 from common.skeleton import H36M_17
 from common.video import report, upright
 from common.video.follow import FOLLOWING
@@ -35,7 +37,7 @@ OPTIONS = (
 
 
 def read(
-    args: argparse.Namespace, images: Pictures | None, method: str, raw: RawKeypoints | None = None
+    args: argparse.Namespace, images: Pictures | None, saved: lifters.SavedLifter, raw: RawKeypoints | None = None
 ) -> tuple[KeypointFile, tuple[int, int] | None, float, str]:
     """The keypoints (`raw`, or those of --keypoints), the picture's size, frames per second, and what was found in
     words; warns of what is odd.
@@ -49,9 +51,26 @@ def read(
             )
     size = args.image_size or found.size or (images[0].size if images is not None else None)
     fps = args.fps or found.fps or (images.fps if images is not None else None) or FPS
-    for line in report.warnings(found, size, lifters.SEES[method]):
+    for line in report.warnings(found, size, lifters.sees(saved)):
         log.warning("%s: %s", source, line)
     return found, size, fps, report.describe(found, source, size, fps)
+
+
+def lift(
+    saved: lifters.SavedLifter, file: Path, found: KeypointFile, size: tuple[int, int] | None, run: Run
+) -> np.ndarray:
+    """Poses (T, 17, 3), camera axes, the hip at the origin, in the lifter's unit.
+
+    Args:
+        saved, file: the lifter, and the checkpoint that it is of.
+        size: width and height of the picture, pixels.
+    """
+    network = lifters.network_of(saved, file).to(run.device)
+    points = torch.from_numpy(found.points)
+    lifters.check_size(points, file.name)
+    keypoints = lifters.input_of(saved, points, size, torch.from_numpy(found.confidence)).to(run.device)
+    with run.autocast():
+        return lifters.camera_poses(saved, network, keypoints).cpu().numpy()
 
 
 def write(

@@ -9,16 +9,17 @@ import numpy as np
 from common.errors import InputError
 from common.skeleton import COCO_17, H36M_16, H36M_17, LAYOUTS, MPII_16, Skeleton, conversion_matrix
 
-# The places of COCO's joints among those of layouts that hold them: OpenPose's 25; BODY_25B's, Halpe's and
-# COCO-WholeBody's begin with them. Feet, face, hands and midpoints are left.
+# The places of COCO's joints among those of layouts that hold them: BlazePose's 33, OpenPose's 25; BODY_25B's, Halpe's
+# and COCO-WholeBody's begin with them. Feet, face, hands and midpoints are left.
 _BODY_25 = (0, 16, 15, 18, 17, 5, 2, 6, 3, 7, 4, 12, 9, 13, 10, 14, 11)
+_BLAZEPOSE_33 = (0, 2, 5, 7, 8, *range(11, 17), *range(23, 29))
 _COCO_PLACES = {
     "body25": (25, _BODY_25), "halpe26": (26, tuple(range(17))), "wholebody133": (133, tuple(range(17))),
-    "halpe136": (136, tuple(range(17))), "body25b": (25, tuple(range(17))),
+    "halpe136": (136, tuple(range(17))), "body25b": (25, tuple(range(17))), "blazepose33": (33, _BLAZEPOSE_33),
 }  # fmt: skip
 LAYOUT_NAMES = (*LAYOUTS, *_COCO_PLACES)
 _BY_COUNT = {
-    18: "openpose18", 26: "halpe26", 32: "h36m32", 133: "wholebody133", 136: "halpe136",
+    18: "openpose18", 26: "halpe26", 32: "h36m32", 33: "blazepose33", 133: "wholebody133", 136: "halpe136",
 }  # fmt: skip
 _ALIASES = {
     "coco": "coco17", "h36m": "h36m17", "openpose": "openpose18", "body_25": "body25", "mpii": "mpii16",

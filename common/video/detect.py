@@ -1,0 +1,137 @@
+"""2D detectors behind one small interface, and BlazePose's way through a video: several people, each followed.
+
+A detector is a function that is given the pictures of a video one after the other. NumPy; pixels, x right, y down.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from common.errors import InputError
+from common.threads import cores
+from common.video import blazepose
+from common.video.blazepose import BlazePose, Box, Person, Region
+from common.video.formats import RawKeypoints
+
+_LOOK_EVERY = 10  # frames, after which more people are looked for
+_SAME = 0.15  # distance of two bodies' joints, of half the side of the smaller region, below which they are one
+_SHARED = 0.3  # joints of a body, as a share, that others have, from which it is none of its own
+_MOST = 20  # people that are looked for where all are wanted
+_BODY = slice(11, 29)  # of BlazePose's landmarks, without face and feet
+
+
+class Detector(NamedTuple):
+    """`people`: the next picture of a video -> everybody in it, each (J, 3): x, y, confidence; of BlazePose (J, 6),
+    with its own 3D landmarks behind, metres.
+    """
+
+    people: Callable[[Image.Image], list[np.ndarray]]
+    layout: str  # of `common.video.layouts`
+
+
+def find_in_video(
+    detector: Detector, images: Sequence[Image.Image], where: Path, box: Box | None = None,
+    progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
+) -> RawKeypoints:  # fmt: skip
+    """Everybody's keypoints through a video, its pictures read once, one after the other.
+
+    Raises:
+        InputError: nobody is found, or there are no pictures.
+    """
+    people, size = [], None
+    for image in progress(images, len(images)):
+        size = image.size
+        people.append([pose[:, :3] for pose in detector.people(image)])
+    if not any(people):
+        looked = f"{len(people)} picture{'s' * (len(people) != 1)}" + (f" of {size[0]} x {size[1]}" if size else "")
+        place = f" inside --box {','.join(f'{value:g}' for value in box)}" if box else ""
+        raise InputError(
+            f"{where}: no person found in {looked}{place}; give --box X,Y,WIDTH,HEIGHT around all that the person "
+            "walks through, or another video"
+        )
+    return RawKeypoints(people, [str(i) for i in range(len(people))], detector.layout, size)
+
+
+# ------------------------------------------------------------ BlazePose
+
+
+def blazepose_detector(folder: Path, people: int | None = 1, box: Box | None = None) -> Detector:
+    """BlazePose through a video; `people`: how many are followed at a time, the largest; None: all."""
+    return Detector(Followed(blazepose.load(folder, cores()), people or _MOST, box), blazepose.LAYOUT)
+
+
+class Followed:
+    """BlazePose's people, each looked for where it was in the picture before.
+
+    The detector looks at the whole picture and at squares of it (people who are small, or one of a group, are found in
+    those only) when fewer people are followed than wanted: in every picture without anybody, else every few pictures.
+    """
+
+    def __init__(self, network: BlazePose, most: int, box: Box | None = None):
+        self.network, self.most, self.box = network, most, box
+        self.regions: list[Region] = []
+        self.since = _LOOK_EVERY  # pictures since the last close look
+        self.missed = 0  # pictures for which somebody lost is still looked for
+
+    def __call__(self, image: Image.Image) -> list[np.ndarray]:
+        people = distinct(self._sure(image, self.regions))
+        self.since, self.missed = self.since + 1, self.missed - 1
+        if len(people) < len(self.regions):
+            self.missed = _LOOK_EVERY
+        closely = self.since >= _LOOK_EVERY
+        if len(people) < self.most and (closely or self.missed > 0 or not people):
+            regions = sorted(sights(self.network, image, self.box, closely), key=lambda region: -region.half)
+            people = distinct(people + self._sure(image, regions))[: self.most]
+            self.since = 0 if closely else self.since
+        self.regions = [person.following for person in people]
+        return [np.column_stack((person.points, person.world)) for person in people]
+
+    def _sure(self, image: Image.Image, regions: list[Region]) -> list[Person]:
+        people = (blazepose.landmarks(self.network, image, region) for region in regions)
+        return [person for person in people if person.score >= blazepose.SURE]
+
+
+def distinct(people: list[Person]) -> list[Person]:
+    """Those who do not share their joints with people before them: two regions may come to hold one person, and a
+    region over two people a body that is half of one and half of the other.
+    """
+    kept: list[Person] = []
+    for person in people:
+        apart = [np.linalg.norm((person.points - other.points)[_BODY, :2], axis=-1) for other in kept]
+        near = _SAME * np.array([min(person.following.half, other.following.half) for other in kept])
+        if not kept or (np.stack(apart) < near[:, None]).any(0).mean() < _SHARED:
+            kept.append(person)
+    return kept
+
+
+def sights(network: BlazePose, image: Image.Image, box: Box | None, closely: bool = True) -> list[Region]:
+    """Of everybody whom the detector sees in a picture (or a box of it), and in squares of it, where `closely`."""
+    whole = box or (0, 0, *image.size)
+    found = blazepose.look(network, image, whole)
+    for square in squares(whole) if closely else ():
+        x, y, side, _ = square
+        for sight in blazepose.look(network, image, square):
+            left, top, right, bottom = sight.box
+            inside = left > x and top > y and right < x + side and bottom < y + side  # else a part of somebody
+            if inside and all(blazepose.overlap(sight.box, other.box[None])[0] < 0.3 for other in found):
+                found.append(sight)
+    return [sight.region for sight in found]
+
+
+def squares(box: Box) -> list[Box]:
+    """Squares over a box, each over half of the next: of its shorter side, if it is oblong, and of half of that."""
+    x, y, width, height = box
+    short, long = min(width, height), max(width, height)
+    sides = [short] * (long > 1.2 * short) + [short / 2]
+    found = []
+    for side in sides:
+        columns, rows = (max(1, round(2 * length / side) - 1) for length in (width, height))
+        for row in range(rows):
+            for column in range(columns):
+                left = x + (width - side) * (column / (columns - 1) if columns > 1 else 0.5)
+                top = y + (height - side) * (row / (rows - 1) if rows > 1 else 0.5)
+                found.append((left, top, side, side))
+    return found
