@@ -8,10 +8,13 @@ stored, so that `torch.load(weights_only=True)` reads every file of ours; `load`
 import io
 import json
 import logging
+import mmap
+import os
 import random
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +24,7 @@ from torch import nn
 
 from common.errors import InputError
 from common.files.atomic import write_atomic
+from common.files.reading import check_content, check_pickle, check_zip, open_file
 
 log = logging.getLogger(__name__)
 
@@ -110,20 +114,51 @@ def _passed_over(file: BinaryIO, modules: tuple[str, ...]) -> list:
     return [(type(name, (NotLoaded,), {}), name) for name in names if name.startswith(prefixes)]
 
 
+# What torch's safe loader builds besides plain tensors: some of it takes the memory that the file asks for.
+_NOT_PLAIN = re.compile(
+    r"\w+\.bytearray|torch\.(\w+\.)*\w*Tensor|torch\.storage\..*|torch\._tensor\..*|torch\.nested\..*"
+    r"|torch\._utils\._rebuild_(?!(tensor|tensor_v2|tensor_v3|parameter|parameter_with_state)$).*"
+)
+
+
+def _check_names(file: BinaryIO, path: Path) -> None:
+    """Hold the pickles in a file against its size, and what they name against `_NOT_PLAIN`, before torch reads it."""
+    size, names = os.fstat(file.fileno()).st_size, set()
+    if file.read(4) == b"PK\3\4":  # since torch 1.6
+        with zipfile.ZipFile(file) as archive:
+            check_zip(archive, size, path)
+            for info in archive.infolist():
+                if info.filename.rpartition("/")[2] == "data.pkl":
+                    names |= check_pickle(archive.read(info))[1]
+    else:  # before: magic number, protocol, system, the object, the storages' keys, each a pickle
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            end = 0
+            for _ in range(5):
+                end, more = check_pickle(data, end)
+                names |= more
+    file.seek(0)
+    wrong = next((name for name in sorted(names) if _NOT_PLAIN.fullmatch(name)), None)
+    if wrong:
+        raise InputError(f"cannot load {path}: it holds {wrong}, expected plain tensors; nothing was run")
+
+
 def load(path: str | Path, device: str | torch.device = "cpu", pass_over: tuple[str, ...] = ()) -> dict[str, Any]:
     """Read a checkpoint onto `device` without running any code in it.
 
     Tensors, plain containers, numbers and strings are read; NumPy numbers (which published files hold) become Python
     numbers, NumPy random states become `NotLoaded`. So do classes and functions of the modules to `pass_over`, and
     objects made of them: subclasses of it by their names. Anything else in the file is refused by name with an
-    InputError.
+    InputError, as are tensors that are sparse, quantized or without numbers, and content that claims, or repeats, more
+    than the file's bytes can hold (`common.files.reading`).
     """
     with _open(Path(path)) as file, torch.serialization.safe_globals(_allowed()), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the format: what cannot be read is refused below
         try:
+            _check_names(file, Path(path))
             with torch.serialization.safe_globals(_passed_over(file, pass_over)):
                 state = torch.load(file, map_location=device, weights_only=True)
-        except (MemoryError, torch.OutOfMemoryError):
+            check_content(state, os.fstat(file.fileno()).st_size, path)
+        except (InputError, MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # a damaged file can fail in any way; every one of them is the file's fault
             raise InputError(f"cannot load {path}: {_what_is_wrong(str(error))}") from error
@@ -134,7 +169,7 @@ def load(path: str | Path, device: str | torch.device = "cpu", pass_over: tuple[
 
 def _open(path: Path) -> BinaryIO:
     try:
-        return open(path, "rb")
+        return open_file(path)
     except (FileNotFoundError, NotADirectoryError):
         problem = "is missing" if path.parent.is_dir() else f"is missing: there is no folder {path.parent}"
     except IsADirectoryError:
@@ -155,6 +190,8 @@ def _what_is_wrong(text: str) -> str:
 
 
 # ------------------------------------------------------------ weights
+
+_COVERED, _SMALL, _MANY = 2, 64 << 20, 1000  # a network may have heads that the file lacks: times, bytes, entries
 
 
 def load_weights(model: nn.Module, state_dict: Mapping[str, torch.Tensor], source: str | Path) -> None:
@@ -194,12 +231,40 @@ def _check_tensors(state_dict: Any, source: str | Path) -> None:
     if not isinstance(state_dict, Mapping) or not state_dict:
         raise InputError(f"{source} holds no weights: expected a dictionary of tensors")
     wrong = [
-        name for name, value in state_dict.items() if not isinstance(name, str) or not isinstance(value, torch.Tensor)
+        str(name)
+        for name, value in state_dict.items()
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor) or value.is_complex()
     ]
     if wrong:
-        raise InputError(
-            f"{source}: the weights hold entries that are no tensors ({_some([str(name) for name in wrong])})"
-        )
+        raise InputError(f"{source}: the weights hold entries that are no tensors of real numbers ({_some(wrong)})")
+
+
+def build(make: Callable[[], nn.Module], state: Mapping[str, Any], source: str | Path) -> nn.Module:
+    """The network that `make` builds in the sizes read off a file, whose weights `state` cover it: sizes are shapes, or
+    numbers beside them, and a file of some bytes can name any.
+
+    Raises:
+        InputError: sizes of no network, or the network has many times the file's weights.
+    """
+    storages = {value.untyped_storage().data_ptr(): value for value in state.values() if isinstance(value, torch.Tensor)}
+    held = sum(value.untyped_storage().nbytes() for value in storages.values())
+    taken, count = 0, 0
+
+    def weigh(_module: nn.Module, _name: str, parameter: Any) -> None:
+        nonlocal taken, count
+        taken, count = taken + (0 if parameter is None else parameter.nbytes), count + 1
+        if taken > _COVERED * held + _SMALL or count > _COVERED * len(state) + _MANY:
+            raise InputError(f"{source} names a network of {taken:,} bytes or more, and holds weights of {held:,}: refused")
+
+    counting = nn.modules.module.register_module_parameter_registration_hook(weigh)
+    try:
+        with torch.device("meta"):
+            make()
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, ZeroDivisionError, RuntimeError) as error:
+        raise InputError(f"{source}: the sizes in it make no network ({error})") from error
+    finally:
+        counting.remove()
+    return make()
 
 
 def plain_names(state: Mapping[Any, Any]) -> dict[str, Any]:

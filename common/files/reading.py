@@ -1,0 +1,212 @@
+"""Reading what anybody may have written: faults of a file as one line, memory bounded by its size, nothing but files.
+
+A file of N bytes may take `most_bytes(N)` of memory, far more than honest compression and Python's objects need.
+Counts in headers, archives, pickles and aliases promise more at no cost; so they are held against the bytes that are
+there before anything is taken.
+"""
+
+import contextlib
+import os
+import stat
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from common.errors import InputError
+
+_PER_BYTE, _FREE = 64, 512 << 20
+_DEEPEST = 64  # containers within containers
+_LONGEST_INTEGER = 1024  # bits; Python writes no more than 4300 digits
+_TEXT = 1 << 18  # bytes of a file of options
+
+
+def most_bytes(size: int) -> int:
+    """The memory that reading `size` bytes of a file may take."""
+    return _PER_BYTE * size + _FREE
+
+
+def check_bytes(claimed: int, size: int, where: object) -> None:
+    """Refuse what claims more memory than `size` bytes of a file can honestly hold.
+
+    Raises:
+        InputError: with the claim, in one line that begins with `where`.
+    """
+    if not 0 <= claimed <= most_bytes(size):
+        raise InputError(f"{where} claims {claimed:,} bytes, in a file of {size:,}: refused; fetch or make it again")
+
+
+@contextlib.contextmanager
+def reading(path: object, kind: str = "file", hint: str = "fetch or make it again") -> Iterator[None]:
+    """Around the reading of a file (of this `kind`): whatever goes wrong within is the file's fault, in one line.
+
+    Raises:
+        InputError: as raised within; or the file's name, what was raised, and the `hint` what to do.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist (looked for {Path(str(path)).absolute()})") from error
+    except MemoryError as error:
+        raise InputError(f"{path} cannot be read: it needs more memory than there is") from error
+    except Exception as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise InputError(f"{path} cannot be read: {error.strerror}") from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        raise InputError(f"{path} is truncated, damaged or no {kind} ({reason}): {hint}") from error
+
+
+def open_file(path: str | os.PathLike) -> BinaryIO:
+    """Open a regular file; a fifo or a device, which may never end, is refused.
+
+    Raises:
+        OSError: as `open`; InputError: another thing than a file.
+    """
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # a folder: open() says so
+        raise InputError(f"{path} is a fifo or a device; expected a file")
+    return open(path, "rb")
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """All bytes of a regular file; errors as of `open_file`."""
+    with open_file(path) as file:
+        return file.read()
+
+
+def read_text(path: str | os.PathLike, most: int | None = _TEXT) -> str:
+    """A text in UTF-8, at most so many bytes long: files of options are short, and of some bytes much can be made."""
+    with open_file(path) as file:
+        data = file.read() if most is None else file.read(most + 1)
+    if most is not None and len(data) > most:
+        raise InputError(f"{path} has more than {most:,} bytes; expected a file of options")
+    return data.decode("utf-8")
+
+
+def load_array(path: str | os.PathLike) -> np.ndarray:
+    """The array of numbers in an `.npy` file.
+
+    Raises:
+        InputError: missing, damaged or other file.
+    """
+    with reading(path, ".npy file of numbers"), open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        version = np.lib.format.read_magic(file)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = header(file)
+        if dtype.kind not in "biufc":
+            raise ValueError(f"it holds {dtype}")
+        if int(np.prod(shape, dtype=object)) * dtype.itemsize > size:
+            raise ValueError("the data are shorter than the header says")
+        file.seek(0)
+        return np.load(file, allow_pickle=False)
+
+
+def check_zip(archive: zipfile.ZipFile, size: int, where: object) -> None:
+    """Refuse an archive of `size` bytes whose members unpack to more than `most_bytes`, or that has too many."""
+    check_bytes(sum(info.file_size for info in archive.infolist()), size, f"{where}: the archive")
+
+
+# ------------------------------------------------------------ pickles
+
+# Bytes of each opcode with its argument; those with counted arguments: how many bytes tell the count; with lines: how
+# many. Of all others there is no length, and no pickle of data has them.
+_FIXED = dict.fromkeys(b"()]}.012RQabedosltu\x81\x85\x86\x87\x88\x89\x8f\x90\x91\x92\x93\x94\x97\x98N", 1)
+_FIXED |= {code: 2 for code in b"Khq\x80\x82"} | {code: 3 for code in b"M\x83"}
+_FIXED |= {code: 5 for code in b"Jjr\x84"} | {ord("G"): 9, 0x95: 9}
+_COUNTED = {code: 1 for code in b"UC\x8a\x8c"} | {code: 4 for code in b"TBX\x8b"} | {code: 8 for code in b"\x8d\x8e\x96"}
+_LINES = dict.fromkeys(b"FILSVPgp", 1) | dict.fromkeys(b"ci", 2)
+_STOP, _PUT, _LONG_PUT, _GLOBAL = ord("."), ord("p"), ord("r"), ord("c")
+
+
+def check_pickle(data: Any, start: int = 0) -> tuple[int, set[str]]:
+    """Walk over a pickle's opcodes in bytes (or a map of a file) without doing what they say.
+
+    Python's unpickler takes memory as an index of its memo, or a count, tells it, before it looks whether that is there.
+
+    Returns:
+        where the pickle ends, and the names `module.name` that it loads by GLOBAL.
+
+    Raises:
+        ValueError: an unknown opcode, an index or a count beyond what the data can hold, or no end.
+    """
+    at, end, names = start, len(data), set()
+    fixed = [_FIXED.get(code, 0) for code in range(256)]
+    while at < end:
+        code = data[at]
+        if fixed[code]:
+            if code == _LONG_PUT and int.from_bytes(data[at + 1 : at + 5], "little") > end:
+                raise ValueError("a memo index beyond the pickle's length")
+            at += fixed[code]
+            if code == _STOP:
+                return at, names
+        elif code in _COUNTED:
+            width = _COUNTED[code]
+            at += 1 + width + int.from_bytes(data[at + 1 : at + 1 + width], "little")
+        elif code in _LINES:
+            after = at + 1
+            for _ in range(_LINES[code]):
+                after = data.find(b"\n", after) + 1
+                if not after:
+                    raise ValueError("truncated pickle")
+            if code == _PUT and not 0 <= int(data[at + 1 : after][:20]) <= end:
+                raise ValueError("a memo index beyond the pickle's length")
+            if code == _GLOBAL:
+                names.add(data[at + 1 : after - 1].decode("utf-8", "replace").replace("\n", "."))
+            at = after
+        else:
+            raise ValueError(f"opcode {code} in a pickle")
+    raise ValueError("truncated pickle")
+
+
+# ------------------------------------------------------------ aliases
+
+
+def check_content(value: Any, size: int, where: object) -> None:
+    """Refuse content whose parts stand for more than a file of `size` bytes can hold.
+
+    An alias repeats a part at no cost, and aliases of aliases do so without end: each counts with all that is in it.
+    So do arrays and tensors that show their numbers many times over. Refused, too: circles, containers nested deeper
+    than 64, integers of hundreds of digits, tensors that are not plain numbers in memory.
+
+    Raises:
+        InputError: as said.
+    """
+    weights: dict[int, int] = {}
+    limit = most_bytes(size)
+
+    def weigh(part: Any, depth: int) -> int:
+        if not isinstance(part, (Mapping, list, tuple, set)) and not (isinstance(part, np.ndarray) and part.dtype == object):
+            return _leaf(part, where)
+        if depth > _DEEPEST:
+            raise InputError(f"{where} is nested deeper than {_DEEPEST} levels: refused")
+        if id(part) not in weights:
+            weights[id(part)] = limit + 1  # met within itself: a circle
+            if isinstance(part, Mapping):
+                total = 8 * len(part) + sum(_leaf(k, where) + weigh(v, depth + 1) for k, v in part.items())
+            else:
+                flat = part.ravel() if isinstance(part, np.ndarray) else part
+                total = 8 * len(part) + sum(weigh(item, depth + 1) for item in flat)
+            weights[id(part)] = total
+        if weights[id(part)] > limit:
+            raise InputError(f"{where} repeats its parts, or shows few numbers as many: more than {size:,} bytes can "
+                             "hold; refused")  # fmt: skip
+        return weights[id(part)]
+
+    if weigh(value, 0) > limit:
+        raise InputError(f"{where} shows few numbers as many: more than {size:,} bytes can hold; refused")
+
+
+def _leaf(part: Any, where: object) -> int:
+    """Bytes of what is no container."""
+    if isinstance(part, int):
+        if part.bit_length() > _LONGEST_INTEGER:
+            raise InputError(f"{where} holds an integer of {part.bit_length()} bits: refused")
+        return 8
+    if isinstance(part, (str, bytes, tuple)):
+        return 8 + len(part)
+    return 8 + int(getattr(part, "nbytes", 0))
