@@ -14,6 +14,7 @@ from common.lifter_input import size_of
 from common.skeleton import H36M_16 as S
 
 BUILD = 0.1  # share by which all bones of a body may be longer or shorter together
+DETECTED = 0.75  # share of people whose joints are those of detectors
 KNOT = 6  # frames over which a detector's error drifts
 # Of keypoints at strength 1, as shares of the body's size in the picture (mean distance from the hip).
 DEVIATION, FAR_OFF = 0.06, 0.4
@@ -41,11 +42,12 @@ def vary_bones(poses: Tensor, amount: float, generator: torch.Generator) -> Tens
 
 
 def detectors_joints(poses: Tensor, generator: torch.Generator) -> Tensor:
-    """Half of the people with their joints where detectors of keypoints put them, in other people's bodies each.
+    """Most people (`DETECTED` of them) with their joints where detectors of keypoints put them.
 
     Hips and shoulders are nearer together than Human3.6M's, the hips a little higher; hip, spine and thorax come to lie
-    between them; the top of the head, guessed from the face, is somewhere about it. poses (B, J, 3) or (B, F, J, 3),
-    metres -> the same shape.
+    between them; the top of the head is guessed from the nose, as far above it as that is above the thorax
+    (`common.video.layouts`), and so in front of the head. poses (B, J, 3) or (B, F, J, 3), metres, world frame (not a
+    mirror image) -> the same shape.
     """
     one = (len(poses), *(1,) * (poses.dim() - 1))
     joints = list(poses.unbind(-2))
@@ -55,16 +57,18 @@ def detectors_joints(poses: Tensor, generator: torch.Generator) -> Tensor:
         return _uniform(one[:-1], low, high, poses, generator)
 
     up = F.normalize(joints[at["thorax"]] - joints[at["hip"]], dim=-1)
+    left = F.normalize(joints[at["left shoulder"]] - joints[at["right shoulder"]], dim=-1)
+    forward = torch.linalg.cross(left, up)
     for pair, least, lift in (("hip", 0.45, 0.04), ("shoulder", 0.8, 0.0)):
-        left, right = joints[at[f"left {pair}"]], joints[at[f"right {pair}"]]
-        middle, apart = (left + right) / 2 + up * draw(0, lift), (left - right) / 2 * draw(least, 1)
+        a, b = joints[at[f"left {pair}"]], joints[at[f"right {pair}"]]
+        middle, apart = (a + b) / 2 + up * draw(0, lift), (a - b) / 2 * draw(least, 1)
         joints[at[f"left {pair}"]], joints[at[f"right {pair}"]] = middle + apart, middle - apart
         joints[at["hip" if pair == "hip" else "thorax"]] = middle
     hip, thorax, head = (joints[at[name]] for name in ("hip", "thorax", "head"))
     joints[at["spine"]] = (hip + thorax) / 2
-    about = _uniform((*one[:-2], 3), -0.05, 0.05, poses, generator)
-    joints[at["head"]] = thorax + (head - thorax) * draw(0.8, 1.15) + about
-    chosen = _uniform(one, 0, 1, poses, generator) < 0.5
+    nose = (head - thorax) * draw(0.5, 0.85) + forward * draw(0.04, 0.16) + left * draw(-0.06, 0.06)
+    joints[at["head"]] = thorax + 2 * nose
+    chosen = _uniform(one, 0, 1, poses, generator) < DETECTED
     return torch.where(chosen, torch.stack(joints, -2), poses)
 
 

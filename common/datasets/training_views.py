@@ -66,7 +66,7 @@ VIEWS = (
      "errors of the training keypoints as detectors make them (jitter, outliers, exchanged sides, missing joints); "
      "1: as BlazePose does"),
     ("--detectors_joints", bool, False,
-     "virtual: every other person has hips, shoulders and head where detectors put them"),
+     "virtual: three of four people have hips, shoulders and head where detectors put them"),
     ("--vary_bones", number(float, 0, 0.9), 0.0, "virtual: largest relative change of a bone's length"),
 )  # fmt: skip
 

@@ -118,7 +118,9 @@ def check_zip(archive: zipfile.ZipFile, size: int, where: object) -> None:
 _FIXED = dict.fromkeys(b"()]}.012RQabedosltu\x81\x85\x86\x87\x88\x89\x8f\x90\x91\x92\x93\x94\x97\x98N", 1)
 _FIXED |= {code: 2 for code in b"Khq\x80\x82"} | {code: 3 for code in b"M\x83"}
 _FIXED |= {code: 5 for code in b"Jjr\x84"} | {ord("G"): 9, 0x95: 9}
-_COUNTED = {code: 1 for code in b"UC\x8a\x8c"} | {code: 4 for code in b"TBX\x8b"} | {code: 8 for code in b"\x8d\x8e\x96"}
+_COUNTED = (
+    {code: 1 for code in b"UC\x8a\x8c"} | {code: 4 for code in b"TBX\x8b"} | {code: 8 for code in b"\x8d\x8e\x96"}
+)
 _LINES = dict.fromkeys(b"FILSVPgp", 1) | dict.fromkeys(b"ci", 2)
 _STOP, _PUT, _LONG_PUT, _GLOBAL = ord("."), ord("p"), ord("r"), ord("c")
 
@@ -180,7 +182,9 @@ def check_content(value: Any, size: int, where: object) -> None:
     limit = most_bytes(size)
 
     def weigh(part: Any, depth: int) -> int:
-        if not isinstance(part, (Mapping, list, tuple, set)) and not (isinstance(part, np.ndarray) and part.dtype == object):
+        if not isinstance(part, (Mapping, list, tuple, set)) and not (
+            isinstance(part, np.ndarray) and part.dtype == object
+        ):
             return _leaf(part, where)
         if depth > _DEEPEST:
             raise InputError(f"{where} is nested deeper than {_DEEPEST} levels: refused")

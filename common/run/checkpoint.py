@@ -246,7 +246,9 @@ def build(make: Callable[[], nn.Module], state: Mapping[str, Any], source: str |
     Raises:
         InputError: sizes of no network, or the network has many times the file's weights.
     """
-    storages = {value.untyped_storage().data_ptr(): value for value in state.values() if isinstance(value, torch.Tensor)}
+    storages = {
+        value.untyped_storage().data_ptr(): value for value in state.values() if isinstance(value, torch.Tensor)
+    }
     held = sum(value.untyped_storage().nbytes() for value in storages.values())
     taken, count = 0, 0
 
@@ -254,7 +256,9 @@ def build(make: Callable[[], nn.Module], state: Mapping[str, Any], source: str |
         nonlocal taken, count
         taken, count = taken + (0 if parameter is None else parameter.nbytes), count + 1
         if taken > _COVERED * held + _SMALL or count > _COVERED * len(state) + _MANY:
-            raise InputError(f"{source} names a network of {taken:,} bytes or more, and holds weights of {held:,}: refused")
+            raise InputError(
+                f"{source} names a network of {taken:,} bytes or more, and holds weights of {held:,}: refused"
+            )
 
     counting = nn.modules.module.register_module_parameter_registration_hook(weigh)
     try:
