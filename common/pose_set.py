@@ -79,7 +79,8 @@ class PoseSet:
         """One line: "S9,S11: 15 actions, 4 views, 543,344 poses"; of nameless poses "2,929 poses"."""
         subjects = ",".join(dict.fromkeys(seq.subject for seq in self.sequences if seq.subject))
         views = len({seq.view for seq in self.sequences})
-        where = f"{subjects}: {len(self.actions)} actions, {views} views, " if subjects else ""
+        actions = f"{len(self.actions)} actions, " if self.actions else ""
+        where = f"{subjects}: {actions}{views} views, " if subjects else ""
         return f"{where}{len(self):,} poses"
 
     # ------------------------------------------------------------ sequences

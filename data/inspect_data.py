@@ -129,9 +129,10 @@ def print_cameras(cameras: list[Seen]) -> None:
         place = " ".join(f"{value:6.2f}" for value in camera.translation)
         size = f"{camera.width} x {camera.height}" if camera.width else "-"
         lens = f"{camera.focal[0]:.0f} {camera.focal[1]:.0f}"
+        angles = [f"{round(angle, 1) + 0:.1f}" for angle in (seen.pitch, seen.roll)]  # + 0: never -0.0
         rows.append((
-            seen.view, camera.id or "-", short(seen.subjects, 4), place, f"{seen.pitch:.1f}", f"{seen.roll:.1f}", lens,
-            size, text_of(seen.width, ".0f"),
+            seen.view, camera.id or "-", short(seen.subjects, 4), place, *angles, lens, size,
+            text_of(seen.width, ".0f"),
         ))  # fmt: skip
     print_table(("view", "camera", "subjects", "x, y and height", "pitch", "roll", "focal", "pictures", "width"), rows)
 

@@ -137,6 +137,8 @@ def parse():
 
 def read_clips(args) -> list[Clip]:
     """Every file of the source that can be used; the others are named."""
+    if not args.source.exists():
+        raise InputError(f"{args.source} does not exist (looked for {args.source.absolute()})")
     files = [args.source] if args.source.is_file() else sorted(args.source.rglob("*"))
     files = [file for file in files if file.suffix.lower() in SUFFIXES and file.is_file()]
     if not files:

@@ -23,7 +23,8 @@ UP = {
     "x": ((0, 0, -1), (0, 1, 0), (1, 0, 0)), "-z": ((1, 0, 0), (0, -1, 0), (0, 0, -1)),
     "-y": ((1, 0, 0), (0, 0, 1), (0, -1, 0)), "-x": ((0, 0, 1), (0, 1, 0), (-1, 0, 0)),
 }  # fmt: skip
-NOT_PIXELS = 10  # a focal length below it is no number of pixels
+NOT_PIXELS = 10  # a focal length or a picture's side below it is no number of pixels
+MOST_PIXELS = 1e6  # nor is one above it
 FARTHEST = 200  # metres: a camera that stands farther from the origin is in another unit
 CROOKED = 0.01  # how far a rotation may be from one, in rounded files
 
@@ -84,11 +85,11 @@ def read_camera(values: Any, where: str, frame: Frame = METRES_Z_UP) -> Camera:
         raise InputError(f"{where} is a {type(values).__name__}; expected a dictionary")
     focal = numbers(values.get("focal_length"), (2,), f"{where}: focal_length")
     centre = numbers(values.get("center"), (2,), f"{where}: center")
-    if (focal < NOT_PIXELS).any():
+    if (focal < NOT_PIXELS).any() or (np.abs((focal, centre)) > MOST_PIXELS).any():
         raise InputError(f"{where}: focal_length is {focal.tolist()}, center {centre.tolist()}; expected pixels")
     size = values.get("size", (values.get("res_w", 0), values.get("res_h", 0)))
     width, height = (int(round(side)) for side in numbers(size, (2,), f"{where}: size"))
-    if width < 0 or height < 0:
+    if (width, height) != (0, 0) and not all(NOT_PIXELS <= side <= MOST_PIXELS for side in (width, height)):
         raise InputError(f"{where}: size is {(width, height)}; expected width and height in pixels")
     orientation, place = _pose_of_camera(values, where, frame)
     radial = numbers(values.get("radial_distortion", ()), None, f"{where}: radial_distortion")
@@ -109,7 +110,7 @@ def _pose_of_camera(values: dict, where: str, frame: Frame) -> tuple[tuple[float
             raise InputError(
                 f"{where}: rotation is none: its rows are not at right angles and of length 1, or it is a mirror"
             )
-        name = "translation" if "translation" in values else "position"
+        name = "position" if "position" in values and "translation" not in values else "translation"
         moved = torch.from_numpy(numbers(values.get(name), (3,), f"{where}: {name}"))
         translation = moved if name == "translation" else -rotation @ moved
     elif "orientation" in values:
@@ -141,7 +142,7 @@ def _place(place: Tensor, where: str, frame: Frame) -> tuple[float, ...]:
 def numbers(value: Any, shape: tuple[int, ...] | None, where: str) -> np.ndarray:
     """Finite numbers of a shape (None: any number of them), float64."""
     try:
-        array = np.array(value, np.float64)
+        array = None if np.iscomplexobj(value) else np.array(value, np.float64)
     except (TypeError, ValueError):
         array = None
     if value is None or array is None:
@@ -150,7 +151,8 @@ def numbers(value: Any, shape: tuple[int, ...] | None, where: str) -> np.ndarray
         )
     array = array.reshape(-1) if shape is None or (array.size == 3 and shape == (3,)) else array
     if (shape is not None and array.shape != shape) or not np.isfinite(array).all():
-        raise InputError(f"{where} is {_short(array.tolist())}; expected finite numbers of shape {shape}")
+        of_shape = f" of shape {shape}" if shape else ""
+        raise InputError(f"{where} is {_short(array.tolist())}; expected finite numbers{of_shape}")
     return array
 
 

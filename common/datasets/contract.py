@@ -49,10 +49,11 @@ class Contract:
         views = known.get(subject)
         views = views.get(canonical_action(action)) if isinstance(views, Mapping) else views
         if views is None:
-            whom = subject if subject not in known else f"{subject}, action {action}"
+            own = known.get(subject)
+            whom, there = (subject, known) if own is None else (f"{subject}, action {action}", own)
             raise InputError(
-                f"no camera calibration for {whom}; there is for: {', '.join(known)}; 'cameras' in {self.file} may "
-                "give it, see data/README.md"
+                f"no camera calibration for {whom}; there is for: {', '.join(there) or 'none'}; 'cameras' in "
+                f"{self.file} may give it, see data/README.md"
             )
         return views
 
@@ -103,9 +104,10 @@ TEST_HELP = f"test subjects; default: the data set's own, else {TEST_LIST}"
 
 def own_split(data_dir: str | Path, dataset: str) -> tuple[str, str]:
     """Training and test subjects of a data set, "S1,S5,..." each: the file's own, else Human3.6M's."""
-    if not find_3d(data_dir, dataset).is_file():
+    file = find_3d(data_dir, dataset)
+    if not file.is_file():
         return TRAIN_LIST, TEST_LIST
-    found = _read_metadata(load_npz(find_3d(data_dir, dataset), only=("metadata",)).get("metadata"), dataset)
+    found = _read_metadata(load_npz(file, only=("metadata",)).get("metadata"), file)
     return ",".join(found.subjects_train or TRAIN_SUBJECTS), ",".join(found.subjects_test or TEST_SUBJECTS)
 
 
@@ -190,7 +192,9 @@ def layouts_2d(metadata: Any, file: Path, contract: Contract, joints: int) -> tu
     """The layouts that keypoints of `joints` joints may have, by the metadata of their file; where that says nothing,
     the 3D file's if it has as many joints, else Human3.6M's.
     """
-    metadata = metadata if isinstance(metadata, dict) else {}
+    if not isinstance(metadata, dict | None):
+        raise InputError(f"{file}: metadata is no dictionary")
+    metadata = metadata or {}
     name = str(metadata.get("layout_name", ""))
     own = contract.skeleton
     if own and own.num_joints == joints and "names" not in metadata and name in ("", contract.layout_name):

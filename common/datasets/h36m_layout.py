@@ -23,7 +23,7 @@ from common.datasets import sanity
 from common.datasets.choice import frame_window, names_of
 from common.datasets.contract import Contract, find_3d, layouts_2d
 from common.datasets.projected import Noise
-from common.datasets.source import Clip, Source, by_subject, find_files, layout_of, read_source
+from common.datasets.source import HIDDEN, Clip, Source, by_subject, find_files, layout_of, read_source
 from common.errors import InputError
 from common.files.npz import load_npz
 from common.pose_set import PoseSet, Sequence, sequence_index
@@ -177,8 +177,8 @@ def _fill(source: Source, clips: list[Clip], skeleton: Skeleton, dataset: str) -
             pose = world_to_camera(world[clip.window], orientation, place)
             view = source.make(pose, clip, len(world)) if pixels is None else source.read(pixels, clip, skeleton)
             gone = left_out.add(clip, {why: frames[clip.window] for why, frames in lost.items()} | dict(view.lost))
-            _check_finite(view.keypoints, gone, clip, source.file_2d)
             _check_finite(pose, gone, clip, source.file_3d)
+            _check_finite(view.keypoints, gone, clip, source.file_2d or f"keypoints made of {source.file_3d}")
             frames = torch.arange(clip.frames.start, clip.frames.stop, clip.frames.step, dtype=torch.int32)
             for run in _runs(gone, len(pose)):
                 rows = slice(end, end + run.stop - run.start)
@@ -223,6 +223,8 @@ class _LeftOut:
             return
         reasons = ", ".join(f"{count:,} {why}" for why, count in self.reasons.items())
         text = f"{self.total - kept:,} of {self.total:,} frames left out: {reasons} (first: {self.first})"
+        if self.reasons[HIDDEN] > self.total / 2:
+            text += "; are poses and cameras in one unit and frame?"
         if not kept:
             raise InputError(f"{text}: no poses left")
         log.warning(text)
@@ -253,7 +255,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _check_finite(points: Tensor, gone: np.ndarray | None, clip: Clip, file: Path | None) -> None:
+def _check_finite(points: Tensor, gone: np.ndarray | None, clip: Clip, file: Path | str) -> None:
     """Refuse NaN and infinity in (T, J, D), but for frames that are gone, by name of the first frame."""
     if points.sum().isfinite():  # one quick pass; a bad value anywhere spoils the sum
         return

@@ -10,13 +10,13 @@ from numpy import ndarray as Array
 from torch import Tensor
 
 from common.camera import camera_to_world, project, world_to_camera
-from common.datasets.cameras import METRES
+from common.datasets.cameras import METRES, MOST_PIXELS
 from common.errors import InputError
 from common.pose_set import PoseSet
 from common.skeleton import Skeleton, convert
 
 # The farthest joint from the hip, median over poses: 1.0 m of a standing adult, 0.4 m of a baby.
-PEOPLE = (0.15, 4.0)  # metres
+PEOPLE = (0.15, 2.0)  # metres: feet and inches are out
 UPRIGHT, LYING = 0.75, 0.35  # component of the mean direction from feet to head: that of the up axis, and of no such
 NORMALISED = 3.0  # the largest coordinate of keypoints in screen or picture units
 APART = 0.5  # median distance of keypoints from projected poses, over the people's size in the picture
@@ -32,7 +32,8 @@ def sample(points: Array, layout: Skeleton, skeleton: Skeleton) -> Array:
 
 def check_size(poses: Iterable[Array], skeleton: Skeleton, unit: str, where: str) -> None:
     """Refuse poses, arrays (T, J, 3) in `unit`, of people who would be giants or dwarfs in it."""
-    sizes = [np.linalg.norm(pose - pose[:, [skeleton.root]], axis=-1).max(1) for pose in poses]
+    with np.errstate(over="ignore"):  # infinite ones are giants
+        sizes = [np.linalg.norm(pose - pose[:, [skeleton.root]], axis=-1).max(1) for pose in poses]
     sizes = np.concatenate([size[size > 0] for size in sizes] or [np.empty(0)])
     if not len(sizes):
         return
@@ -42,11 +43,9 @@ def check_size(poses: Iterable[Array], skeleton: Skeleton, unit: str, where: str
     fitting = [name for name in METRES if 0.25 <= size * METRES[name] <= 2.5]
     names = {"m": "metres", "cm": "centimetres", "mm": "millimetres"}
     looks = f", which looks like {names[fitting[0]]}" if fitting else ""
-    unit_text = fitting[0] if fitting else "m"
-    raise InputError(
-        f"{where}: the joints are up to {size:,.3g} {names[unit]} from the hip{looks}; give the poses in metres, or "
-        f"name the file's unit: metadata {{'unit': '{unit_text}'}}"
-    )
+    or_name = f", or name the file's unit: metadata {{'unit': '{fitting[0]}'}}" if fitting else ""
+    found = f"the joints are up to {size:,.3g} {names[unit]} from the hip{looks}"
+    raise InputError(f"{where}: {found}; give the poses in metres{or_name}")
 
 
 def up_axis(poses: Iterable[Array], skeleton: Skeleton) -> str:
@@ -67,10 +66,15 @@ def up_axis(poses: Iterable[Array], skeleton: Skeleton) -> str:
 
 
 def check_pixels(keypoints: Tensor, where: str) -> None:
-    """Refuse keypoints (T, J, 2) that are normalised, not pixels."""
+    """Refuse keypoints (T, J, 2) that are normalised, or larger than any picture: no pixels."""
     if not len(keypoints):
         return
-    largest = keypoints[:: max(1, len(keypoints) // SAMPLES)].abs().max().item()
+    few = keypoints[:: max(1, len(keypoints) // SAMPLES)].abs()
+    if few.median() > MOST_PIXELS:
+        raise InputError(
+            f"{where}: coordinates are {few.median():.3g} (median); expected pixels of the camera's picture"
+        )
+    largest = few.max().item()
     if largest <= NORMALISED:
         raise InputError(
             f"{where}: the largest coordinate is {largest:.2f}: these look normalised; expected pixels of the "
@@ -184,7 +188,8 @@ def lost_frames(points: Array, confidence: Array | None = None) -> tuple[Array, 
     keypoints also where it lies at (0, 0), as detectors mark it. A joint that is NaN without such a mark is no missing
     joint but a damaged one, unless all are.
     """
-    keypoints, lowest = points.shape[-1] == 2, points.min(initial=np.inf)  # one quick pass; NaN wherever there is one
+    keypoints = points.shape[-1] == 2
+    lowest = points.min() if points.size else np.inf  # one quick pass; NaN wherever there is one
     marked = np.zeros(points.shape[:2], bool)
     if keypoints and not lowest > 0:
         marked = (points[..., 0] == 0) & (points[..., 1] == 0)

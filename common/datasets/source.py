@@ -24,6 +24,8 @@ from common.skeleton import Skeleton, conversion_matrix, convert
 
 log = logging.getLogger(__name__)
 
+HIDDEN = "with somebody not in front of the camera"
+
 
 def find_files(data_dir: Path, dataset: str, keypoints: str) -> tuple[Path, Path | None]:
     """The 3D and the 2D file of a data set; no 2D file for keypoints that can be made of the poses.
@@ -102,8 +104,9 @@ class Source:
 
     def world(self, subject: str, action: str, skeleton: Skeleton) -> tuple[Tensor, dict[str, np.ndarray]]:
         """World poses (T, J, 3), metres, z up, and the frames (T,) of nobody; they are taken out of the source."""
-        poses = _converted(self.poses[subject].pop(action), self.layout_3d, skeleton)
-        lost = sanity.lost_frames(poses.numpy())
+        points = self.poses[subject].pop(action)
+        poses = _converted(points, self.layout_3d, skeleton)
+        lost = sanity.lost_frames(_used(points, poses, self.layout_3d, skeleton)[0])
         return self.contract.frame.to_world(poses), {f"without a person in {self.file_3d}": lost[0]} if lost else {}
 
     def read(self, views: list[np.ndarray], clip: Clip, skeleton: Skeleton) -> View:
@@ -111,12 +114,7 @@ class Source:
         points = views[clip.view][clip.window]
         scores = points[..., 2] if points.shape[-1] == 3 else None
         keypoints = _converted(points[..., :2], self.layout_2d, skeleton)
-        matrix = conversion_matrix(self.layout_2d, skeleton)
-        if (matrix.max(1) == 1).all():  # a selection has the marks of what is missing in it
-            used, checked = matrix.argmax(1), keypoints.numpy()
-        else:
-            used = np.flatnonzero(matrix.any(0))
-            checked = points[:, used, :2]
+        checked, used = _used(points[..., :2], keypoints, self.layout_2d, skeleton)
         lost = sanity.lost_frames(checked, None if scores is None else scores[:, used])
         reasons = (f"without a person in {self.file_2d}", f"with joints missing in {self.file_2d}")
         confidence = None if scores is None else _converted(scores[..., None], self.layout_2d, skeleton)[..., 0]
@@ -127,7 +125,7 @@ class Source:
         keypoints, hidden = see(pose, clip.camera)
         if self.noise:
             keypoints = disturb(keypoints, clip.frames, length, self.noise, str(clip))
-        return View(keypoints, None, {"with somebody not in front of the camera": hidden} if hidden.any() else {})
+        return View(keypoints, None, {HIDDEN: hidden} if hidden.any() else {})
 
     def pairs(self, actions: str | Iterable[str], exact: bool) -> list[tuple[str, str]]:
         """(subject, action) in the order of the subjects and of the 2D file; what only one file has is left out."""
@@ -170,7 +168,9 @@ class Source:
         wanted = range(cameras) if wanted is None else sorted(set(wanted))
         for view in wanted:
             if view not in range(cameras):
-                raise InputError(f"unknown view {view}; there are views 0 to {cameras - 1}")
+                raise InputError(
+                    f"unknown view {view}; there are views 0 to {cameras - 1} of {subject}, action {action}"
+                )
         return list(wanted)
 
     def paired_length(self, subject: str, action: str, view: int) -> int:
@@ -216,8 +216,14 @@ def _check_people(
     """
     few = [sanity.sample(takes[action], layout, skeleton) for takes in poses.values() for action in takes]
     sanity.check_size(few, skeleton, contract.frame.unit, str(contract.file))
-    up = "z" if contract.says_up else sanity.up_axis(few, skeleton)
+    turned = few
+    if contract.says_up:
+        turned = [contract.frame.to_world(torch.from_numpy(pose.astype(np.float32))).numpy() for pose in few]
+    up = sanity.up_axis(turned, skeleton)
     if up == "z":
+        return contract
+    if contract.says_up:
+        log.warning("%s: metadata's up is %s, but people do not stand along it", contract.file, contract.frame.up)
         return contract
     said = f"{contract.file}: people stand along {up}, not z"
     if contract.cameras is None:
@@ -232,10 +238,11 @@ def by_subject(data: Any, subjects: list[str], file: Path, key: str) -> dict[str
     """The wanted subjects of subject -> action -> data, in the order wanted, action names levelled."""
     if not isinstance(data, dict) or not all(isinstance(actions, dict) for actions in data.values()):
         raise InputError(f"{file}: {key} is not a dict of subject -> action -> data (VideoPose3D's layout)")
+    data = {str(subject): actions for subject, actions in data.items()}
     unknown = [subject for subject in subjects if subject not in data]
     if unknown or not subjects:
         raise InputError(
-            f"unknown subject {', '.join(unknown) or repr('')}; {file} has: {', '.join(map(str, data))}; choose with "
+            f"unknown subject {', '.join(unknown) or repr('')}; {file} has: {', '.join(data) or 'nobody'}; choose with "
             "--subjects-train and --subjects-test, or in the metadata of the 3D file"
         )
     levelled = {name: {canonical_action(str(action)): data[name][action] for action in data[name]} for name in subjects}
@@ -274,4 +281,30 @@ def layout_of(
 
 def _converted(points: np.ndarray, layout: Skeleton, skeleton: Skeleton) -> Tensor:
     """Points (T, J, D) in another joint layout, float32, in memory of their own."""
-    return torch.from_numpy(np.ascontiguousarray(convert(points, layout, skeleton), dtype=np.float32))
+    used = _is_used(layout, skeleton)
+    if points.dtype.kind != "f":
+        points = points.astype(np.float64)  # the mean of whole numbers is none
+    elif not used.all() and _means(layout, skeleton):
+        points = np.where(used[:, None], points, points.dtype.type(0))  # 0 * NaN would spoil every joint
+    with np.errstate(over="ignore"):  # infinite ones are refused
+        return torch.from_numpy(np.ascontiguousarray(convert(points, layout, skeleton), dtype=np.float32))
+
+
+def _means(layout: Skeleton, skeleton: Skeleton) -> bool:
+    """Whether the conversion makes a joint of several, rather than select."""
+    return bool((conversion_matrix(layout, skeleton).max(1) < 1).any())
+
+
+def _is_used(layout: Skeleton, skeleton: Skeleton) -> np.ndarray:
+    """(J,): which joints of a layout the conversion looks at."""
+    return conversion_matrix(layout, skeleton).any(0)
+
+
+def _used(points: np.ndarray, converted: Tensor, layout: Skeleton, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
+    """The joints of points (T, J, D) in which marks of what is missing are looked for, and their places. A selection
+    has the marks in it; where a joint is the mean of several, one mark among them is lost, and one NaN in all.
+    """
+    if not _means(layout, skeleton):
+        return converted.numpy(), conversion_matrix(layout, skeleton).argmax(1)
+    places = np.flatnonzero(_is_used(layout, skeleton))
+    return points[:, places], places

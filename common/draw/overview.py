@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 from common.draw.animation import DPI, POINT, draw_legend, draw_panel
-from common.draw.colours import COLOURS, CURVE_COLOURS, FLOOR, GRID, INK, PAPER
+from common.draw.colours import CURVE_COLOURS, FLOOR, GRID, INK, PAPER
 from common.draw.gif import save_picture
-from common.draw.scene import drawn_bones, panel_2d, side_of
+from common.draw.scene import drawn_bones, panel_2d
 from common.skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -149,12 +149,11 @@ def _draw_room(
 
 
 def _draw_small(axes: "Axes", joints: np.ndarray, skeleton: Skeleton) -> None:
-    """A person (J, 2) of thin lines."""
+    """A person (J, 2) of thin lines, in no colour that means somebody's way."""
     from matplotlib.collections import LineCollection
 
     bones = drawn_bones(skeleton)
-    colours = [COLOURS[side_of(skeleton, *bone)] for bone in bones]
-    axes.add_collection(LineCollection(joints[bones], colors=colours, linewidths=1.3, capstyle="round", zorder=3))
+    axes.add_collection(LineCollection(joints[bones], colors=INK, linewidths=1.3, capstyle="round", zorder=3))
 
 
 def _colours(count: int) -> list[str]:

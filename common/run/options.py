@@ -86,16 +86,22 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def parse_args(self, args=None, namespace=None):
-        """As argparse; an unknown option is named, with the nearest known one."""
+        """As argparse; an unknown option is named, with the nearest known one, before any that is missing for it."""
+        args = list(sys.argv[1:] if args is None else args)
+        self._accept_both_spellings()
+        long = [word.split("=")[0] for word in args if word.startswith("--") and word != "--"]
+        self._refuse_unknown([name for name in long if name not in self._option_string_actions])
         options, unknown = self.parse_known_args(args, namespace)
+        self._refuse_unknown([word.split("=")[0] for word in unknown if word.startswith("-")])
         if unknown:
-            name = next((word.split("=")[0] for word in unknown if word.startswith("-")), None)
-            if name is None:
-                self.error(f"unexpected argument {unknown[0]!r}: values follow an option, as in --epochs 50")
-            self.error(f"unknown option {name}" + self._suggest(name, "--help lists the options"))
+            self.error(f"unexpected argument {unknown[0]!r}: values follow an option, as in --epochs 50")
         for step in self._steps:
             step(options)
         return options
+
+    def _refuse_unknown(self, names: list[str]) -> None:
+        if names:
+            self.error(f"unknown option {names[0]}" + self._suggest(names[0], "--help lists the options"))
 
     def error(self, message: str) -> NoReturn:
         """Leave with one line on stderr and status 2."""

@@ -25,10 +25,10 @@ def read_raw(path: str | Path) -> RawKeypoints:
     if path.is_dir():
         return _read_folder(path)
     readers: dict[str, Callable[[Path], RawKeypoints]] = {".json": read_json, ".npz": read_npz, ".npy": read_npy}
-    if path.suffix.lower() not in readers:
-        raise InputError(f"{path}: unknown kind of file {path.suffix!r}; expected one of {', '.join(readers)}")
     if not path.is_file():
         raise InputError(f"{path} does not exist (looked for {path.absolute()})")
+    if path.suffix.lower() not in readers:
+        raise InputError(f"{path}: unknown kind of file {path.suffix!r}; expected one of {', '.join(readers)}")
     return readers[path.suffix.lower()](path)
 
 

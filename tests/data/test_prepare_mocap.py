@@ -166,6 +166,8 @@ def test_what_cannot_be_read_is_left_out_by_name(prepare, source, caplog):
 
 def test_nothing_left(prepare, tmp_path):
     source = tmp_path / "source"
+    assert_refused(prepare(source), "source does not exist (looked for ")
+    source.mkdir()
     assert_refused(prepare(source), "has no motion files", ".bvh, .amc, .npz, .c3d")
     for name in "ab":
         (write_clip(source / f"{name}.bvh")).write_text("HIERARCHY\n")

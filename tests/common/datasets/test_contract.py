@@ -346,6 +346,49 @@ def test_a_joint_that_is_nan_without_a_mark_is_damage(files):
     assert "NaN or infinity in" in message and "subject anna, action Walking, view 0, frame 3 (1 bad frames" in message
 
 
+def test_damage_of_one_joint_where_joints_are_means(files):
+    """The spine of a layout without one is a mean: NaN in one joint would be NaN in all, as if nobody were there."""
+    names = [joint for joint in H36M_17.joints if joint not in ("spine", "thorax")]
+    kept = [H36M_17.index(joint) for joint in names] + [0]
+
+    def damaged(joint):
+        def change(poses, *_):
+            for actions in poses.values():
+                actions.update({name: pose[:, kept].copy() for name, pose in actions.items()})
+            poses["anna"]["Walking"][3, joint] = np.nan
+
+        return files(change, {"names": [*names, "left thumb"]}, with_2d=False)
+
+    message = refusal(damaged(names.index("left knee")), "anna")
+    assert "NaN or infinity in" in message and "data_3d_mine.npz: subject anna, action Walking, view 0, fr" in message
+    assert load(damaged(len(names)), "anna").poses.isfinite().all()  # of which nothing is made
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.uint16, ">f8", np.float16])
+def test_keypoints_of_any_kind_of_number(files, kind, plain):
+    def change(poses, keypoints, _):
+        for actions in keypoints.values():
+            actions.update({name: [view.round().astype(kind) for view in views] for name, views in actions.items()})
+
+    assert (load(files(change)).keypoints - plain.keypoints).abs().max() <= (0.51 if kind != np.float16 else 1.1)
+
+
+def test_subjects_may_be_numbers(files, plain):
+    def change(*trees):
+        for tree in trees:
+            for number, name in enumerate(PEOPLE):
+                tree[number] = tree.pop(name)
+
+    assert torch.allclose(load(files(change, {"subjects_train": [0]}), "0,1").poses, plain.poses, atol=1e-5)
+
+
+def test_keypoints_that_are_no_pixels_of_any_picture(files):
+    def change(_, keypoints, __):
+        keypoints["ben"]["Eating"][1] *= 1e20
+
+    assert "subject ben, action Eating, view 1: coordinates are " in refusal(files(change))
+
+
 # ------------------------------------------------------------ wrong units
 
 
@@ -380,8 +423,15 @@ def test_poses_in_another_unit(files, factor, looks):
 
 
 def test_poses_in_no_unit(files):
-    for factor in (10, 0.01):
-        assert "metres from the hip; give the poses in metres" in refusal(files(scaled(factor)))
+    for factor in (10, 3.281, 0.01):  # nothing, feet, nothing
+        assert refusal(files(scaled(factor))).endswith("metres from the hip; give the poses in metres")
+
+
+def test_poses_in_another_unit_than_their_cameras(files, caplog):
+    load(files(scaled(1000), {"unit": "mm"}, with_2d=False))
+    (message,) = caplog.messages
+    assert "with somebody not in front of the camera" in message
+    assert message.endswith("are poses and cameras in one unit and frame?")
 
 
 @pytest.mark.parametrize("axis", ["y", "-y", "-z", "x"])
@@ -404,9 +454,13 @@ def test_people_on_their_side(files, plain, axis, caplog):
             (files() / "data_2d_mine_gt.npz").unlink()
 
 
-def test_people_may_lie_where_the_file_says_what_is_up(files):
+def test_people_may_lie_where_the_file_says_what_is_up(files, caplog):
     found = load(files(turned_up("y"), {"up": "z"}))
     assert len(found) == 2 * 12 * FRAMES
+    assert "data_3d_mine.npz: metadata's up is z, but people do not stand along it" in caplog.text
+    caplog.clear()
+    load(files(turned_up("y"), {"up": "y"}))
+    assert not caplog.messages
 
 
 @pytest.mark.parametrize("share", [(1, 1), (1000, 1000), (500, 500)])

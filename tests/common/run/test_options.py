@@ -156,6 +156,14 @@ def test_written_config_gives_the_same_options(tmp_path):
     assert yaml.safe_load((tmp_path / "config.yaml").read_text())["learning_rate"] == 3e-5
 
 
+def test_a_misspelt_required_option_is_suggested(capsys):
+    parser = Parser()
+    parser.add_argument("--source", required=True, help="folder")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--sorce", "folder"])
+    assert capsys.readouterr().err == "error: unknown option --sorce: did you mean --source?\n"
+
+
 def test_required_option_may_come_from_yaml(tmp_path, capsys):
     def parser():
         parser = Parser()
