@@ -1,9 +1,11 @@
-"""Training poses made as various as people and detectors are: bodies of other builds, joints where detectors put them,
-keypoints as detectors find them.
+"""Training poses made as various as people and detectors are: bodies of other builds, other poses, joints where
+detectors put them, keypoints as detectors find them.
 
 Functions of tensors and of a generator; they draw for B poses, or windows of F poses of one person, on the poses'
 device. J = 16, `common.skeleton.H36M_16`.
 """
+
+import math
 
 import torch
 from torch import Tensor
@@ -11,6 +13,7 @@ from torch.nn import functional as F
 
 from common.bones import bone_vectors, pose_from_bones
 from common.lifter_input import size_of
+from common.rotation import so3_exp_exact
 from common.skeleton import H36M_16 as S
 
 BUILD = 0.1  # share by which all bones of a body may be longer or shorter together
@@ -23,6 +26,15 @@ _LIMBS = tuple(
     tuple((S.index(f"left {joint}"), S.index(f"right {joint}")) for joint in limb)
     for limb in (("shoulder", "elbow", "wrist"), ("hip", "knee", "foot"))
 )
+
+# Turns of a body: each within another one, and as a share of the largest. The bone to a joint is turned by ...
+_TURNS = {"body": ("", 1.0), "spine": ("body", 0.75)}
+_TURNED_BY = {"left hip": "body", "right hip": "body", "spine": "body", "thorax": "spine", "head": "spine"}
+for _side in ("left", "right"):
+    for _joints, _trunk in ((("hip", "knee", "foot"), "body"), (("shoulder", "elbow", "wrist"), "spine")):
+        _root, _middle, _end = (f"{_side} {_joint}" for _joint in _joints)
+        _TURNS |= {_root: (_trunk, 1.0), _middle: (_root, 0.5)}
+        _TURNED_BY |= {_root: _trunk, _middle: _root, _end: _middle}
 
 
 def _uniform(shape: tuple[int, ...], low: float, high: float, like: Tensor, generator: torch.Generator) -> Tensor:
@@ -39,6 +51,26 @@ def vary_bones(poses: Tensor, amount: float, generator: torch.Generator) -> Tens
     of_bones = torch.stack([whole * factors[partner.get(child, child)] for _, child in S.bones], 1)
     of_bones = of_bones.view(-1, *(1,) * (poses.dim() - 3), len(S.bones), 1)
     return pose_from_bones(bone_vectors(poses, S) * of_bones, poses[..., S.root, :], S)
+
+
+def vary_pose(poses: Tensor, degrees: float, generator: torch.Generator) -> Tensor:
+    """Other poses: the body leans, bends at the spine, and turns arms and legs at their joints, by up to `degrees`,
+    knees and elbows by half of that; each of these in every other person, small turns more often than large ones.
+    poses (B, J, 3) or (B, F, J, 3) -> the same shape, the root where it was; a window's turns are the same in all of
+    its frames.
+    """
+    shape = (len(poses), len(_TURNS))
+    most = math.radians(degrees) * torch.tensor([share for _, share in _TURNS.values()], device=poses.device)
+    angles = most * _uniform(shape, 0, 1, poses, generator) ** 1.5 * (_uniform(shape, 0, 1, poses, generator) < 0.5)
+    axes = F.normalize(torch.randn(*shape, 3, device=poses.device, generator=generator), dim=-1)
+    turns: dict[str, Tensor] = {}
+    for (name, (within, _)), turn in zip(
+        _TURNS.items(), so3_exp_exact(axes * angles[..., None]).unbind(1), strict=True
+    ):
+        turns[name] = turns[within] @ turn if within else turn
+    of_bones = torch.stack([turns[_TURNED_BY[S.joints[child]]] for _, child in S.bones], 1)
+    bones = torch.einsum("bnij,b...nj->b...ni", of_bones, bone_vectors(poses, S))
+    return pose_from_bones(bones, poses[..., S.root, :], S)
 
 
 def detectors_joints(poses: Tensor, generator: torch.Generator) -> Tensor:

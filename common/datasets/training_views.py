@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.augmentation import detector_noise, detectors_joints, vary_bones
+from common.augmentation import detector_noise, detectors_joints, vary_bones, vary_pose
 from common.lifter_input import SEES, LifterInput, make_input
 from common.pose_set import PoseSet, ray_slopes, screen_keypoints, windows
 from common.run.options import number
@@ -68,6 +68,8 @@ VIEWS = (
     ("--detectors_joints", bool, False,
      "virtual: three of four people have hips, shoulders and head where detectors put them"),
     ("--vary_bones", number(float, 0, 0.9), 0.0, "virtual: largest relative change of a bone's length"),
+    ("--vary_pose", number(float, 0, 180), 0.0,
+     "virtual: degrees by which body, spine, arms and legs are turned at most, each in every other pose"),
 )  # fmt: skip
 
 
@@ -89,7 +91,7 @@ def check_views(parser: Any, args: Any) -> None:
             if bounds(getattr(args, f"camera_{name}"))[0] <= 0:
                 parser.error(f"--camera_{name} {getattr(args, f'camera_{name}')}: expected numbers above 0")
         return
-    given = [f"camera_{name}" for name in CameraRanges._fields] + ["detectors_joints", "vary_bones"]
+    given = [f"camera_{name}" for name in CameraRanges._fields] + ["detectors_joints", "vary_bones", "vary_pose"]
     changed = [f"--{name}" for name in given if getattr(args, name) != parser.get_default(name)]
     if changed:
         parser.error(f"{', '.join(changed)}: only with --cameras virtual")
@@ -121,6 +123,8 @@ def training_views(
         poses = train.poses[rows]
         if args.vary_bones:
             poses = vary_bones(poses, args.vary_bones, generator)
+        if args.vary_pose:
+            poses = vary_pose(poses, args.vary_pose, generator)
         if args.detectors_joints:
             poses = detectors_joints(poses, generator)
         views = look(poses, draw(len(rows), generator, run.device), ranges)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from common.augmentation import DEVIATION, detector_noise, detectors_joints, vary_bones
+from common.augmentation import DEVIATION, detector_noise, detectors_joints, vary_bones, vary_pose
 from common.bones import bone_lengths, bone_vectors, unit_bones
 from common.lifter_input import size_of
 from common.skeleton import H36M_16 as S
@@ -29,6 +29,32 @@ def test_other_builds_keep_directions_and_sides(shape):
     assert 0.8 * 0.9 < factors.min() < 0.9 and 1.1 < factors.max() < 1.2 * 1.1
     if len(shape) > 1:  # one body in all frames of a window
         assert torch.allclose(factors, factors[:, :1].expand_as(factors), atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(300,), (300, 4)], ids=str)
+def test_other_poses_keep_bones_and_turn_limbs_whole(shape):
+    poses = people(*shape)
+    made = vary_pose(poses, 40, generator())
+    assert made.shape == poses.shape and torch.allclose(made[..., 0, :], poses[..., 0, :])
+    assert torch.allclose(bone_lengths(bone_vectors(made)), bone_lengths(bone_vectors(poses)), atol=1e-4)
+    cosine = (unit_bones(bone_vectors(made)) * unit_bones(bone_vectors(poses))).sum(-1).clamp(-1, 1)
+    turned = cosine.acos().rad2deg()  # of each bone
+    at = {S.joints[child]: bone for bone, (_, child) in enumerate(S.bones)}
+    assert 20 < turned[..., at["left hip"]].max() < 40.1
+    assert 40 < turned[..., at["left wrist"]].max() < 40 * 3.25
+    kept = (turned[..., at["right hip"]] < 0.1).float().mean()
+    assert 0.4 < kept < 0.6
+
+    def angle(pose: torch.Tensor, first: str, second: str) -> torch.Tensor:
+        bones = unit_bones(bone_vectors(pose))
+        return (bones[..., at[first], :] * bones[..., at[second], :]).sum(-1)
+
+    for first, second in (("left hip", "right hip"), ("thorax", "head"), ("left shoulder", "right shoulder")):
+        assert torch.allclose(angle(made, first, second), angle(poses, first, second), atol=1e-4)  # one piece
+    assert torch.allclose(vary_pose(poses, 0, generator()), poses, atol=1e-5)
+    if len(shape) > 1:  # the same turns in all frames: a still body stays one
+        still = vary_pose(poses[:, :1].expand(-1, 4, -1, -1), 40, generator())
+        assert torch.allclose(still, still[:, :1].expand_as(still), atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(400,), (400, 3)], ids=str)
