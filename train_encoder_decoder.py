@@ -112,19 +112,11 @@ def main() -> None:
                 views.training_mode(model, frozen, args.drift)
                 improved = best is None or row["val_synthesis"] < best
                 best = row["val_synthesis"] if improved else best
-            stop = run.stop_requested
-            if improved or stop:
-                now = Progress(epoch, i + 1, record.state_dict(), best, {"scores": row})
-                if improved:
-                    run.save(args.checkpoint / "best-model.pth", state.contents(now))
-                if stop:
-                    state.stop(now, where=f"at step {done}")
+            now = Progress(epoch, i + 1, best=best, more={"scores": row})
+            checkpoint.save_or_stop(state, now, record, done, improved)
         log.epoch(epoch + 1, {k: v for k, v in record.means().items() if v} | row, step=epoch * steps + len(batches))
-        progress = Progress(epoch + 1, best=best, more={"scores": {}})
-        if len(batches) < steps:  # the end of the run, in mid-epoch: more iterations may be asked for
-            progress = Progress(epoch, len(batches), record.state_dict(), best, {"scores": row})
-        state.save(progress, *(() if test else ("best-model.pth",)))
-        row = {}
+        now = Progress(epoch, len(batches), best=best, more={"scores": row})
+        progress, row = checkpoint.save_epoch(state, now, record, steps, scored=bool(test)), {}
     log.close()
     log.plot(args.checkpoint / "curves.png")
     found = f"best pixel error of held-out subjects {best:.2f} grey levels; " if test else ""

@@ -26,7 +26,8 @@ SAMPLES = 4  # poses of a sequence that are looked at
 
 def sample(points: Array, layout: Skeleton, skeleton: Skeleton) -> Array:
     """A few frames of (T, J, D), evenly spread, in another layout, those with NaN or infinity left out."""
-    points = convert(points[:: max(1, len(points) // SAMPLES)], layout, skeleton)
+    with np.errstate(over="ignore", invalid="ignore"):
+        points = convert(points[:: max(1, len(points) // SAMPLES)], layout, skeleton)
     return points[np.isfinite(points).all((1, 2))]
 
 

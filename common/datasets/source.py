@@ -286,7 +286,7 @@ def _converted(points: np.ndarray, layout: Skeleton, skeleton: Skeleton) -> Tens
         points = points.astype(np.float64)  # the mean of whole numbers is none
     elif not used.all() and _means(layout, skeleton):
         points = np.where(used[:, None], points, points.dtype.type(0))  # 0 * NaN would spoil every joint
-    with np.errstate(over="ignore"):  # infinite ones are refused
+    with np.errstate(over="ignore", invalid="ignore"):  # refused later, by name
         return torch.from_numpy(np.ascontiguousarray(convert(points, layout, skeleton), dtype=np.float32))
 
 

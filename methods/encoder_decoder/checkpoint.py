@@ -17,12 +17,14 @@ import models
 from common.errors import InputError
 from common.images import imagenet
 from common.run import checkpoint
+from common.run.losses import LossBuffer
 from common.run.run import Run
 from common.run.state import Progress, State
 
 log = logging.getLogger(__name__)
 
 NETWORK = "encoder_decoder"  # the name in our files
+BEST = "best-model.pth"
 STAGES = {"synthesis": "train_encoder_decoder.py", "pose": "train_encoder_decoder_pose.py"}
 FREE = (  # options that a resumed run may change, besides those of every script
     "encoder_weights", "num_training_iterations", "plot_every", "preload_gb", "print_every",
@@ -183,6 +185,33 @@ def resume(state: State, steps: int, total: int) -> Progress:
             "--num_training_iterations"
         )
     return progress
+
+
+def save_or_stop(state: State, now: Progress, record: LossBuffer, done: int, improved: bool) -> None:
+    """After a step: best-model.pth where the score improved; where a signal asked for it, last.pth, and leave.
+
+    now: without the losses, which `record` has; done: steps of the run.
+    """
+    stop = state.run.stop_requested
+    if improved or stop:
+        now = now._replace(losses=record.state_dict())
+    if improved:
+        state.run.save(state.path.with_name(BEST), state.contents(now))
+    if stop:
+        state.stop(now, where=f"at step {done}")
+
+
+def save_epoch(state: State, now: Progress, record: LossBuffer, steps: int, scored: bool) -> Progress:
+    """After an epoch of `steps`: last.pth, and best-model.pth too where nobody is there to score. -> where the run is.
+
+    now: without the losses. A run that ends in mid-epoch keeps it, as more iterations may be asked for.
+    """
+    if now.step < steps:
+        now = now._replace(losses=record.state_dict())
+    else:
+        now = Progress(now.epoch + 1, best=now.best, more={"scores": {}})
+    state.save(now, *(() if scored else (BEST,)))
+    return now
 
 
 def saved_option(path: str | Path, name: str) -> Any:

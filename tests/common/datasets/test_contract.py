@@ -364,6 +364,19 @@ def test_damage_of_one_joint_where_joints_are_means(files):
     assert load(damaged(len(names)), "anna").poses.isfinite().all()  # of which nothing is made
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_infinity_where_joints_are_means_is_one_line(files, value):
+    names = [joint for joint in H36M_17.joints if joint not in ("spine", "thorax")]
+
+    def change(poses, *_):
+        for actions in poses.values():
+            actions.update({name: pose[:, list(map(H36M_17.index, names))] for name, pose in actions.items()})
+        poses["anna"]["Walking"][:, 2] = value
+
+    assert "NaN or infinity in" in refusal(files(change, {"names": names}, with_2d=False), "anna")
+
+
 @pytest.mark.parametrize("kind", [np.int32, np.uint16, ">f8", np.float16])
 def test_keypoints_of_any_kind_of_number(files, kind, plain):
     def change(poses, keypoints, _):
