@@ -157,13 +157,17 @@ def draw(found: KeypointFile, poses: np.ndarray, images: Pictures | None, args: 
         turntable.save_turning_gif(folder / "turning.gif", poses[t]),
     ]
     if len(poses) > 1:
-        files.append(turntable.save_film(folder / "film.gif", found.points, poses, images, fps=fps))
+        rows = video_lifting.shown_rows(found, fps)
+        pictures_shown = video_lifting.chosen(images, rows)
+        files.append(turntable.save_film(folder / "film.gif", found.points[rows], poses[rows], pictures_shown, fps=fps))
     save_npz(
         folder / "pose_3d.npz",
         poses=poses,
         keypoints=found.points,
         confidence=found.confidence,
         frames=np.array(found.frames),
+        times=found.seconds(fps),
+        fps=np.array(fps),
     )
     return [*files, folder / "pose_3d.npz"]
 

@@ -36,7 +36,7 @@ class Pictures(Sequence):
     """
 
     def __init__(self, path, fps: float | None = None):
-        self.fps = fps
+        self.fps, self.times = fps, None
         if isinstance(path, list):
             self.places = [(file, 0) for file in path]
             return
@@ -46,7 +46,7 @@ class Pictures(Sequence):
         known = Image.registered_extensions()
         files = [path]
         if path.is_dir():
-            files = [file for file in path.iterdir() if file.suffix.lower() in known]
+            files = [file for file in path.iterdir() if file.suffix.lower() in known and file.name[0] != "."]
             files.sort(key=lambda file: natural(file.name))
         if not files:
             raise InputError(f"{path} holds no pictures")
