@@ -9,7 +9,7 @@ hourglass: takes images with one person in the middle, cut out to fill them. Wri
 image, the 3D pose beside it), NAME_turning.gif, and poses.npz.
 
 teacher, student, mlp, gcn, videopose, stgcn, gan: without --method what the checkpoint holds. 2D poses come from a file
-of OpenPose, COCO (Detectron2), AlphaPose or MMPose (JSON), of VideoPose3D's inference (.npz), or from .npz or .npy, in
+of OpenPose, COCO (Detectron2), AlphaPose, MMPose or Ultralytics (JSON), of VideoPose3D's inference, or .npz or .npy, in
 any layout of common/video/layouts.py. One person is followed and gaps are filled in; what was found is told joint by
 joint, with a warning of what does not look like the training set. Writes poses.npz, poses.json and poses.bvh (upright,
 metres), film.gif, and film.mp4 where there is ffmpeg. With --load_model instead of --keypoints, a network of
