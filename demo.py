@@ -9,7 +9,7 @@ hourglass: takes images with one person in the middle, cut out to fill them. Wri
 image, the 3D pose beside it), NAME_turning.gif, and poses.npz.
 
 teacher, student, mlp, gcn, videopose, stgcn, gan: without --method what the checkpoint holds. 2D poses come from a file
-of OpenPose, COCO (Detectron2), AlphaPose or MMPose (JSON), of VideoPose3D's inference (.npz), or from .npz or .npy, in
+of OpenPose, COCO (Detectron2), AlphaPose, MMPose or Ultralytics (JSON), of VideoPose3D's inference, or .npz or .npy, in
 any layout of common/video/layouts.py. One person is followed and gaps are filled in; what was found is told joint by
 joint, with a warning of what does not look like the training set. Writes poses.npz, poses.json and poses.bvh (upright,
 metres), film.gif, and film.mp4 where there is ffmpeg. With --load_model instead of --keypoints, a network of
@@ -144,13 +144,17 @@ def draw(found: KeypointFile, poses: np.ndarray, images: Pictures | None, args: 
         turntable.save_turning_gif(folder / "turning.gif", poses[t]),
     ]
     if len(poses) > 1:
-        files.append(turntable.save_film(folder / "film.gif", found.points, poses, images, fps=fps))
+        rows = video_lifting.shown_rows(found, fps)
+        pictures_shown = video_lifting.chosen(images, rows)
+        files.append(turntable.save_film(folder / "film.gif", found.points[rows], poses[rows], pictures_shown, fps=fps))
     save_npz(
         folder / "pose_3d.npz",
         poses=poses,
         keypoints=found.points,
         confidence=found.confidence,
         frames=np.array(found.frames),
+        times=found.seconds(fps),
+        fps=np.array(fps),
     )
     return [*files, folder / "pose_3d.npz"]
 

@@ -4,8 +4,8 @@ python data/prepare_data_2d_custom.py -i DETECTIONS -o NAME [--image-size 1920x1
 python data/prepare_data_2d_custom.py --statistics                          for developers, see below
 
 DETECTIONS is one file or folder of a video, or a folder of them: OpenPose's folder of .json files (one for each frame),
-AlphaPose's or COCO's results (Detectron2's coco_instances_results.json), MMPose's / RTMPose's predictions (.json), the
-.npz of VideoPose3D's inference/infer_video_d2.py, or arrays (.npz, .npy). One person of each is followed.
+AlphaPose's or COCO's results (Detectron2's coco_instances_results.json), MMPose's, RTMPose's or Ultralytics' (.json),
+the .npz of VideoPose3D's inference/infer_video_d2.py, or arrays (.npz, .npy). One person of each is followed.
 
 Writes VideoPose3D's layout: positions_2d, video -> "custom" -> [(T, 17, 2) float32, pixels]; metadata with layout_name
 (coco where all videos have COCO's joints, else h36m), num_joints, keypoints_symmetry, video_metadata: video -> w, h.

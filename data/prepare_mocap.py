@@ -162,7 +162,7 @@ def read_clip(file: Path, joint_map, args) -> Clip:
     """One file as poses (T, 17, 3) at 50 frames per second."""
     motion = read_motion(file, args.smpl_model)
     preset, wanted = ("map", joint_map) if joint_map else choose_map(motion.joints, args.preset)
-    poses = h36m_poses(motion.positions, h36m_weights(motion.joints, wanted, file))
+    poses = h36m_poses(motion.positions, h36m_weights(motion.joints, wanted, file), file)
     mocap.check_finite(poses, file)
     fps = args.fps or motion.fps
     if not fps > 0:

@@ -106,7 +106,7 @@ def read_people(file: Path) -> np.ndarray:
 def read_json(file: Path) -> np.ndarray:
     """People of the JSON list."""
     try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
+        entries = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file} cannot be read as JSON ({error}): fetch it again") from error
     if not isinstance(entries, list):

@@ -65,8 +65,10 @@ def _load(path: str | Path, causal: bool | None) -> SavedLifter:
     if gan_checkpoint.is_npz(path):
         return _gan(path)
     file = checkpoint.load(path, pass_over=gan_checkpoint.LIGHTNING_MODULES)
-    state = file.get("state_dict", file.get("model_pos"))
-    if not isinstance(state, Mapping) or not state:
+    wrapped = (file[key] for key in ("state_dict", "model_pos", "model", "net") if isinstance(file.get(key), Mapping))
+    bare = file if file and all(isinstance(value, Tensor) for value in file.values()) else None
+    state = next(wrapped, bare)
+    if not state:
         keys = ", ".join(map(str, list(file)[:6])) or "nothing"
         raise InputError(f"{path} is no lifter's checkpoint: it holds {keys}; expected state_dict or model_pos")
     if "method" in file or any(str(name).startswith("gen.") for name in state):

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from common.run.run import Run
 from common.skeleton import H36M_17
 from common.video import report, upright
 from common.video.follow import FOLLOWING
+from common.video.formats import read_raw
 from common.video.frames import Pictures
+from common.video.numbering import is_even, on_pictures, placed_on_pictures, shown_at
 from common.video.raw import RawKeypoints
 from common.video.read import FPS, KeypointFile, image_size, read_keypoints
 from common.video.write import save_poses
@@ -43,17 +46,39 @@ def read(
     words; warns of what is odd.
     """
     source = args.keypoints if raw is None else args.input
-    found = read_keypoints(source, args.layout, args.thr, args.person, args.max_gap, args.smooth, raw=raw)
+    raw = read_raw(source) if raw is None else raw
     if images is not None:
-        if len(images) not in (1, found.total):
-            raise InputError(
-                f"{args.input} has {len(images)} pictures, {args.keypoints} {found.total} frames; expected as many"
-            )
+        raw = on_images(raw, images, args)
+    if args.fps:
+        raw = raw._replace(times=None)
+    found = read_keypoints(source, args.layout, args.thr, args.person, args.max_gap, args.smooth, raw=raw)
     size = args.image_size or found.size or (images[0].size if images is not None else None)
-    fps = args.fps or found.fps or (images.fps if images is not None else None) or FPS
+    said = args.fps or found.fps or (images.fps if images is not None and len(images) > 1 else None)
+    if found.times is not None and len(found.times) > 1:
+        said = said or 1 / float(np.diff(found.times).mean())
+    fps = said or FPS
     for line in report.warnings(found, size, lifters.sees(saved)):
         log.warning("%s: %s", source, line)
-    return found, size, fps, report.describe(found, source, size, fps)
+    return found, size, fps, report.describe(found, source, size, fps, not said and len(found.points) > 1)
+
+
+def on_images(raw: RawKeypoints, images: Pictures, args: argparse.Namespace) -> RawKeypoints:
+    """A frame of keypoints for each picture, at its time: where there are more pictures, the names say which.
+
+    Raises:
+        InputError: another number, and no names or numbers of frames that say which.
+    """
+    count, frames = len(images), len(raw.frames)
+    if count > frames > 0 and count > 1:
+        names = [file.name for file, _ in images.places] if args.input.is_dir() else None
+        rows = on_pictures(raw.frames, names, count)
+        if rows is not None:
+            log.warning("%s has keypoints of %d of the %d pictures of %s, as the names say", args.keypoints, frames,
+                        count, args.input)  # fmt: skip
+            raw, frames = placed_on_pictures(raw, rows, count), count
+    if count not in (1, frames):
+        raise InputError(f"{args.input} has {count} pictures, {args.keypoints} {frames} frames; expected as many")
+    return raw._replace(times=images.times) if count > 1 and raw.times is None else raw
 
 
 def lift(
@@ -94,23 +119,33 @@ def write(
         metres_per_unit=scale,
     )  # fmt: skip
     how = "found from feet and bodies" if args.camera_pitch is None else "as given"
-    shown = slice(args.vis_frames)
-    pictures = None if images is None else images.part(shown)
-    files += draw_film(folder, found.points[shown], world[shown], method, fps, pictures, film)
+    rows = shown_rows(found, fps)
+    shown = rows[: args.vis_frames]
+    files += draw_film(folder, found.points[shown], world[shown], method, fps, chosen(images, shown), film)
     if args.vis_html:
-        files.append(write_page(args.vis_html, found, world, method, fps, images))
+        shown = rows[: page.LONGEST]
+        files.append(write_page(args.vis_html, found.points[shown], world[shown], method, fps, chosen(images, shown)))
     return files, f"camera {pitch:.1f} degrees down ({how}); one unit of {method} is {scale:.3g} m"
 
 
-def write_page(
-    path: Path, found: KeypointFile, world: np.ndarray, method: str, fps: float, images: Pictures | None
-) -> Path:
-    """The page for the browser, of the first frames."""
-    shown = slice(page.LONGEST)
+def shown_rows(found: KeypointFile, fps: float) -> np.ndarray:
+    """The frame in each picture of a film: all of them, but where they come unevenly the nearest at every 1 / fps."""
+    times = found.seconds(fps)
+    return np.arange(len(times)) if is_even(times, fps) else shown_at(times, fps)
+
+
+def chosen(images: Pictures | None, rows: np.ndarray) -> Sequence | None:
+    """The pictures of those frames; a single one stands for all and stays."""
+    if images is None or len(images) == 1:
+        return images
+    return page.Lazy(len(rows), lambda i: images[int(rows[i])])
+
+
+def write_page(path: Path, points: np.ndarray, world: np.ndarray, method: str, fps: float, images: Any) -> Path:
+    """The page for the browser."""
     return page.write_page(
-        path, {method: world[shown]}, H36M_17, keypoints=found.points[shown], fps=fps, place="floor",
-        image=None if images is None else images.part(shown), title=f"{method}: {len(world):,} frames",
-        about="lifted from 2D keypoints; no truth to compare with",
+        path, {method: world}, H36M_17, keypoints=points, fps=fps, place="floor", image=images,
+        title=f"{method}: {len(world):,} frames", about="lifted from 2D keypoints; no truth to compare with",
     )  # fmt: skip
 
 

@@ -165,6 +165,83 @@ def test_pictures_and_a_person_who_comes_later(work, script):
         assert film.n_frames == 4 and film.convert("RGB").getpixel((60, 60))[0] in range(50, 110)  # the third picture
 
 
+def test_bare_weights_and_other_words_for_them(work, script):
+    state = network("mlp").state_dict()
+    for name, content in (("raw", state), ("net", {"net": state}), ("model", {"model": state, "epoch": 3})):
+        torch.save(content, f"{name}.pth")
+        options = ("--ckpt", f"{name}.pth", "--keypoints", "video.npz", "--image-size", "1000x1002", "--output", name)
+        done = script(DEMO, "--device", "cpu", *options, "--vis-frames", 1)
+        assert done.status == 0 and "one unit of mlp is 1 m" in done.out, done.err
+    poses = [np.load(f"{name}/poses.npz")["poses"] for name in ("raw", "net", "model")]
+    assert np.array_equal(poses[0], poses[1]) and np.array_equal(poses[0], poses[2])
+
+
+def test_frames_that_come_unevenly_are_shown_at_their_times(work, script):
+    """A pause of half a second: npz and JSON say when, BVH, film and page wait."""
+    times = np.array([0, 0.1, 0.2, 0.3, 0.8, 0.9, 1.0])
+    np.savez("uneven.npz", keypoints=video()[:7], layout="h36m17", times=times, fps=10.0, image_size=(1000, 1002))
+    ckpt = checkpoint("mlp", network("mlp"))
+    done = script(DEMO, "--device", "cpu", "--ckpt", ckpt, "--keypoints", "uneven.npz", "--vis-html", "page.html")
+    assert done.status == 0 and "10 frames per second, unevenly, from 0.00 to 1.00 s" in done.out, done.err
+    with np.load("demo_out/poses.npz") as found:
+        poses = found["poses"]
+        assert found["times"] == pytest.approx(times) and found["fps"] == 10 and len(poses) == 7
+    content = json.loads((work / "demo_out" / "poses.json").read_text())
+    assert [frame["time"] for frame in content["frames"]] == pytest.approx(times) and content["fps"] == 10
+    motion = read_bvh(work / "demo_out" / "poses.bvh")
+    hips = motion.positions[:, motion.joints.index("Hips")][:, [0, 2, 1]] * (1, -1, 1)
+    assert motion.fps == pytest.approx(10) and len(hips) == 11
+    assert np.allclose(hips[[0, 3, 8, 10]], poses[[0, 3, 4, 6], 0], atol=1e-4)
+    assert np.allclose(hips[5], 0.6 * poses[3, 0] + 0.4 * poses[4, 0], atol=1e-4)
+    assert seconds_of("demo_out/film.gif") == pytest.approx(1.1)
+    assert '"frames":11,"fps":10' in (work / "page.html").read_text()
+    even = script(DEMO, "--device", "cpu", "--ckpt", ckpt, "--keypoints", "uneven.npz", "--fps", 5, "--output", "even")
+    assert even.status == 0 and "5 frames per second\n" in even.out
+    assert np.load("even/poses.npz")["times"] == pytest.approx(np.arange(7) / 5)
+
+
+def seconds_of(path) -> float:
+    """The delays of an animation, summed."""
+    with Image.open(path) as film:
+        total = 0
+        for i in range(film.n_frames):
+            film.seek(i)
+            assert film.info["duration"] >= 20  # viewers slow shorter ones down
+            total += film.info["duration"]
+    return total / 1000
+
+
+@pytest.mark.parametrize("fps", [24, 30, 60, 120])
+def test_the_film_is_as_long_as_the_clip(work, script, fps):
+    np.savez("clip.npz", keypoints=np.concatenate([video()] * 2)[:13], layout="h36m17", image_size=(1000, 1002))
+    done = script(DEMO, "--device", "cpu", "--ckpt", checkpoint("mlp", network("mlp")), "--keypoints", "clip.npz",
+                  "--fps", fps)  # fmt: skip
+    assert done.status == 0 and seconds_of("demo_out/film.gif") == pytest.approx(13 / fps, abs=0.0151), done.err
+    assert read_bvh(work / "demo_out" / "poses.bvh").fps == pytest.approx(fps, rel=1e-6)
+
+
+@pytest.mark.parametrize("form", ["{}.jpg", "clip_{:012d}_keypoints"])
+def test_more_pictures_than_keypoints(work, script, caplog, form):
+    """The names say which picture a frame of keypoints is of; the others are filled in."""
+    (work / "frames").mkdir()
+    for t in range(8):
+        Image.new("RGB", (1000, 1002), (30 * t, 0, 0)).save(work / "frames" / f"{t:03d}.png")
+    keep = [2, 3, 6]
+    np.savez("some.npz", keypoints=video()[keep], layout="h36m17", frames=[form.format(t) for t in keep])
+    done = script(DEMO, "--device", "cpu", "--ckpt", checkpoint("mlp", network("mlp")), "--keypoints", "some.npz",
+                  "--input", "frames")  # fmt: skip
+    assert done.status == 0 and "5 frames in the layout h36m17 (of 8: 2 to 6" in done.out, done.err
+    with np.load("demo_out/poses.npz") as found:
+        assert np.allclose(found["keypoints"][[0, 1, 4]], video()[keep], atol=1e-3)
+        assert found["times"] == pytest.approx(np.arange(2, 7) / 25)
+        assert (found["status"][[2, 3]] == 1).all() and found["frames"][2] == "4 (not in the file)"
+    with Image.open("demo_out/film.gif") as film:
+        assert film.n_frames == 5 and film.convert("RGB").getpixel((60, 60))[0] in range(40, 80)  # the third picture
+    np.savez("some.npz", keypoints=video()[keep], layout="h36m17", frames=["left", "right", "both"])
+    refused = script(DEMO, "--ckpt", checkpoint("mlp", network("mlp")), "--keypoints", "some.npz", "--input", "frames")
+    assert_refused(refused, "frames has 8 pictures, some.npz 3 frames; expected as many")
+
+
 def test_refusals(work, script):
     mlp = checkpoint("mlp", network("mlp"))
     shared = ("--keypoints", "video.npz")

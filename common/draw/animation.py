@@ -282,7 +282,7 @@ def _save_mp4(path: Path, frames: Iterator[Image.Image], fps: float) -> Path:
     first = next(frames)
     command = [
         program, "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24",
-        "-s", f"{first.width}x{first.height}", "-r", f"{fps:g}", "-i", "-",
+        "-s", f"{first.width}x{first.height}", "-r", f"{fps:.9g}", "-i", "-",
         "-an", "-pix_fmt", "yuv420p", "-movflags", "+faststart",
     ]  # fmt: skip
     with atomic_path(path) as temporary, tempfile.TemporaryFile() as messages:

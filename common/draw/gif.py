@@ -1,5 +1,6 @@
 """Pictures as files: PNG or JPEG, and GIFs whose frames share one palette."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations, product
 from pathlib import Path
@@ -12,6 +13,7 @@ from common.errors import InputError
 from common.files.atomic import atomic_path
 
 FASTEST = 50.0  # frames per second: viewers slow down a GIF whose delays are shorter
+_SHORTEST = 2  # hundredths of a second
 _STRIPE = 48  # pixels that the drawing's shades take beside each photograph when the palette is made
 
 
@@ -26,7 +28,11 @@ def save_picture(path: str | Path, picture: Image.Image) -> Path:
 
 
 def save_gif(
-    path: str | Path, pictures: Iterable[Image.Image], fps: float, photographs: Sequence[Image.Image] = ()
+    path: str | Path,
+    pictures: Iterable[Image.Image],
+    fps: float,
+    photographs: Sequence[Image.Image] = (),
+    seconds: float = math.inf,
 ) -> Path:
     """Write a GIF that loops for ever; -> the path. The file appears only when it is complete.
 
@@ -34,6 +40,7 @@ def save_gif(
         pictures: RGB, all of one size, at least one; taken one by one.
         fps: frames per second, `FASTEST` at most. Delays are whole hundredths of a second and add up to the length of
             the film.
+        seconds: length of the film, where the last picture is shown for less than 1 / fps.
         photographs: pictures with the colours that occur besides those of the drawings (`palette`).
     """
     path = Path(path)
@@ -41,7 +48,7 @@ def save_gif(
         raise InputError(f"cannot write {path}: unknown format {path.suffix!r}; use .gif")
     if fps > FASTEST:
         raise InputError(f"found fps {fps:g}, but a GIF plays 50 at most; give every second frame and half the fps")
-    frames = _frames(pictures, fps, palette(photographs))
+    frames = _frames(pictures, fps, palette(photographs), seconds)
     with atomic_path(path) as temporary:
         next(frames).save(
             temporary, format="gif", save_all=True, append_images=frames, loop=0, disposal=1, optimize=True
@@ -49,12 +56,12 @@ def save_gif(
     return path
 
 
-def _frames(pictures: Iterable[Image.Image], fps: float, colours: Image.Image) -> Iterator[Image.Image]:
+def _frames(pictures: Iterable[Image.Image], fps: float, colours: Image.Image, seconds: float) -> Iterator[Image.Image]:
     """The pictures in those colours, each with its delay in milliseconds, from which Pillow takes it."""
     shown = 0  # hundredths of a second
     for count, picture in enumerate(pictures, start=1):
         frame = picture.quantize(palette=colours, dither=Image.Dither.NONE)
-        end = round(count * 100 / fps)
+        end = max(shown + _SHORTEST, round(100 * min(count / fps, seconds)))
         frame.info["duration"], shown = 10 * (end - shown), end
         yield frame
 

@@ -83,11 +83,12 @@ def save_film(
 
     def frames() -> Iterator[Image.Image]:
         for i, flat in enumerate(_flat_panels(points, images, skeleton, chosen)):
-            captions = (f"2D, frame {chosen[i] + 1}/{len(points)}", "3D as the camera sees it", "3D from all sides")
+            place = f"2D, frame {chosen[i] + 1}/{len(points)}, {chosen[i] / fps:.2f} s ({fps:.4g} fps)"
+            captions = (place, "3D as the camera sees it", "3D from all sides")
             yield _row((flat, _picture(front, i), _picture(around, i)), captions)
 
     photographs = () if images is None else (_fitted(images[0])[0],)
-    return save_gif(path, frames(), fps / keep.step, photographs)
+    return save_gif(path, frames(), fps / keep.step, photographs, len(points) / fps)
 
 
 # ------------------------------------------------------------ pictures

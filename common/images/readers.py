@@ -237,7 +237,7 @@ def read_json(path: Path) -> Any:
         InputError: it is truncated or no JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as JSON ({error}): fetch it again") from error
 

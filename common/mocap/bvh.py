@@ -4,6 +4,7 @@ A joint's channels turn and move it in the frame of its parent, the first channe
 Yrotation a column vector goes through Rz Rx Ry. Degrees; the unit of length is not in the file.
 """
 
+import logging
 import os
 import re
 from pathlib import Path
@@ -14,6 +15,8 @@ from numpy import ndarray as Array
 
 from common.errors import InputError
 from common.mocap.motion import Motion, check_finite, moved, turned
+
+log = logging.getLogger(__name__)
 
 _CHANNEL = re.compile(r"([XYZ])(position|rotation)", re.IGNORECASE)
 
@@ -125,8 +128,10 @@ def _motion(lines: list[str], start: int, width: int, path: Path) -> tuple[float
         raise InputError(
             f"{path} line {row + 1} has {len(lines[row].split())} numbers; the hierarchy has {width} channels"
         )
-    if len(rows) != count or not rows:
-        raise InputError(f"{path} has {len(rows)} frames; 'Frames:' promises {count:g}")
+    if not rows:
+        raise InputError(f"{path} has 0 frames; 'Frames:' promises {count:g}")
+    if len(rows) != count:
+        log.warning("%s has %d frames, all of which are read; 'Frames:' promises %g", path, len(rows), count)
     try:
         values = np.array(words, dtype=np.float64)
     except ValueError as error:

@@ -9,6 +9,7 @@ beginning that all joints share ("Robot_"), and without blanks, dots, underscore
 joint X is "X end". In a map, `A + B` is the middle of two joints and `A | B` the first that there is.
 """
 
+import logging
 import os
 import re
 from collections.abc import Mapping
@@ -20,6 +21,9 @@ import yaml
 from common.errors import InputError
 from common.skeleton import H36M_17, Skeleton, conversion_matrix
 
+log = logging.getLogger(__name__)
+
+_ACROSS = 0.5  # cosine of the angles of a head to neck and torso; what is below in nine of ten frames is no head
 _LIMBS = ("hip", "knee", "foot", "shoulder", "elbow", "wrist")
 JointMap = Mapping[str, str]
 
@@ -143,14 +147,30 @@ def h36m_weights(joints: tuple[str, ...], wanted: JointMap, where) -> np.ndarray
     return conversion_matrix(known, H36M_17) @ np.stack(list(rows.values()))
 
 
-def h36m_poses(positions: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Positions (T, J, 3) and weights (17, J) -> poses (T, 17, 3). A head that lies on the neck is put above it."""
+def h36m_poses(positions: np.ndarray, weights: np.ndarray, where="the motion") -> np.ndarray:
+    """Positions (T, J, 3) and weights (17, J) -> poses (T, 17, 3).
+
+    A head that lies on the neck, or across neck and torso all through the motion, goes on from the thorax over the
+    neck: rigs whose bones point along an axis of their own write end sites that mean nothing.
+    """
     used = np.flatnonzero(weights.any(0))
     poses = np.matmul(weights[:, used], positions[:, used])
     thorax, neck, head = (poses[:, H36M_17.index(joint)] for joint in ("thorax", "neck", "head"))
-    if np.linalg.norm(head - neck, axis=-1).mean() < 0.25 * np.linalg.norm(neck - thorax, axis=-1).mean():
+    up, onward, torso = neck - thorax, head - neck, thorax - poses[:, H36M_17.root]
+    cosine = _cosine(up, onward)
+    across = max(np.percentile(cosine, 90), np.percentile(_cosine(torso, onward), 90)) < _ACROSS
+    if across:
+        log.warning("%s: the end of the head lies across the neck, at %.0f degrees from it in the median: put above it",
+                    where, np.degrees(np.arccos(np.median(cosine))))  # fmt: skip
+    if across or np.linalg.norm(onward, axis=-1).mean() < 0.25 * np.linalg.norm(up, axis=-1).mean():
         poses[:, H36M_17.index("head")] = 2 * neck - thorax
     return poses
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Of the angle between vectors (T, 3), (T,); 1 where one has no length."""
+    lengths = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    return np.where(lengths > 1e-12, (a * b).sum(-1) / lengths.clip(1e-12), 1.0).clip(-1, 1)
 
 
 def _key(name: str) -> str:

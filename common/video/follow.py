@@ -156,14 +156,17 @@ def one_person(people: list[Person], number: int, frames: int, trim: bool, where
 
 
 def fill(
-    points: np.ndarray, matrix: np.ndarray, layout: str, threshold: float, max_gap: int, where: Path
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    points: np.ndarray, matrix: np.ndarray, layout: str, threshold: float, max_gap: int, where: Path,
+    times: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """Points (T, J, 3) of one person -> Human3.6M's joints (T, 17, 2), confidence (T, 17), status (T, 17).
 
     A joint is missing where its confidence is below `threshold` or it stands at (0, 0). In gaps of up to `max_gap`
     frames it moves straight from where it was to where it is next; in longer ones, and where it is never seen, it takes
     its place from its neighbours in the body. Hips and shoulders always come from other frames. Confidence is that of
     the least certain part, 0 where a part was not seen; status is FOUND, INTERPOLATED or GUESSED.
+
+    times: (T,), of the frames, in any unit; None: they come evenly.
 
     Raises:
         InputError: a hip or shoulder is missing in every frame.
@@ -175,7 +178,7 @@ def fill(
     for j in np.flatnonzero(used & there.any(0) & ~there.all(0)):
         limit = len(points) if names[j] in _NEEDED else max_gap
         known[:, j] |= gap_lengths(there[:, j]) <= limit
-        interpolate(placed[:, j], there[:, j], known[:, j])
+        interpolate(placed[:, j], there[:, j], known[:, j], times)
     _warn_of_gaps(there, known, names, used, max_gap, where)
     parts = (matrix != 0).T.astype(int)  # (J, 17)
     joints = matrix @ np.nan_to_num(placed)
@@ -201,9 +204,9 @@ def gap_lengths(present: np.ndarray) -> np.ndarray:
     return lengths
 
 
-def interpolate(track: np.ndarray, present: np.ndarray, wanted: np.ndarray) -> None:
+def interpolate(track: np.ndarray, present: np.ndarray, wanted: np.ndarray, times: np.ndarray | None = None) -> None:
     """Fill (T, 2) in place where wanted: straight lines between the frames present; beyond them the nearest's."""
-    times = np.arange(len(track))
+    times = np.arange(len(track)) if times is None else times
     for axis in range(2):
         track[wanted, axis] = np.interp(times[wanted], times[present], track[present, axis])
 

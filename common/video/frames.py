@@ -52,7 +52,7 @@ class Pictures(Sequence):
         known = Image.registered_extensions()
         files = [path]
         if path.is_dir():
-            files = [file for file in path.iterdir() if file.suffix.lower() in known]
+            files = [file for file in path.iterdir() if file.suffix.lower() in known and file.name[0] != "."]
             files.sort(key=lambda file: natural(file.name))
         if not files:
             raise InputError(f"{path} holds no pictures")

@@ -129,15 +129,23 @@ def _by_image(entries: list, path: Path, file: dict) -> RawKeypoints:
         label = {number: number for number in label}
     images: dict[str, list] = {name: [] for name in label.values()}
     names, other = _names(file)
-    for entry in entries:
-        if isinstance(entry, dict) and entry.get("category_id") in other:
-            continue
-        frame = next((entry[key] for key in _FRAME if entry.get(key) is not None), 0) if isinstance(entry, dict) else 0
-        images.setdefault(label.get(str(frame), str(frame)), []).append(entry)
+    named = [(_frame_of(entry), entry) for entry in entries]
+    alone = all(frame is None for frame, _ in named)  # the people of one picture
+    for frame, entry in named:
+        if (alone or frame is not None) and not (isinstance(entry, dict) and entry.get("category_id") in other):
+            images.setdefault(label.get(str(frame or 0), str(frame or 0)), []).append(entry)
+    lost = 0 if alone else sum(frame is None for frame, _ in named)
+    if lost:
+        log.warning("%s: %d of %d entries left out, which name no frame", path, lost, len(entries))
     frames = sorted(images, key=natural)
     sizes = {size_of(image.get("width"), image.get("height")) for image in known}
     raw = _collected(frames, [images[frame] for frame in frames], names, path)
     return raw._replace(size=sizes.pop() if len(sizes) == 1 else None)
+
+
+def _frame_of(entry: Any) -> Any:
+    """The frame that an entry names; None if none."""
+    return next((entry[key] for key in _FRAME if entry.get(key) is not None), None) if isinstance(entry, dict) else None
 
 
 def _names(file: dict) -> tuple[list | None, list]:

@@ -1,4 +1,6 @@
-"""Frames of a video by the numbers in their names: those that a keypoint file leaves out, and pictures that belong."""
+"""Frames of a video by number and time: those that a keypoint file leaves out, pictures that belong to it, frames that
+come unevenly.
+"""
 
 import logging
 import math
@@ -8,10 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from common.errors import InputError
+
 log = logging.getLogger(__name__)
 
 # Frames for each one with a line in the file: more, and the numbers mean otherwise. Of a long video fewer.
 _SPARSE, _SPARSE_AND_LONG, _LONG = 50, 10, 200_000
+_LONGEST = 500_000  # pictures of a film
 _ENOUGH, _IRREGULAR = 10, 3  # frames, and times the smallest step: irregular numbers count, too
 
 
@@ -82,30 +87,6 @@ def last_number(name: str) -> int | None:
     return int(found[-1][:15]) if found else None
 
 
-# ------------------------------------------------------------ uneven times
-
-
-def even_rate(times: np.ndarray) -> float:
-    """Frames per second of an even film of frames at these times (T,), T > 1: of the median step between them."""
-    return float(1 / np.median(np.diff(times)))
-
-
-def is_even(times: np.ndarray, fps: float) -> bool:
-    """Whether frames at these times (T,), seconds, lie within a quarter of a frame of those of an even film."""
-    return bool((np.abs(times - times[0] - np.arange(len(times)) / fps) < 0.25 / fps).all())
-
-
-def shown_at(times: np.ndarray, fps: float) -> np.ndarray:
-    """(n,) int: of frames at `times` (T,), seconds, rising, the nearest one for each picture of an even film.
-
-    The film is as long as they are; a frame may be shown twice or left out.
-    """
-    ticks = times[0] + np.arange(math.floor((times[-1] - times[0]) * fps + 0.5) + 1) / fps
-    later = np.searchsorted(times, ticks).clip(1, max(len(times) - 1, 1)) if len(times) > 1 else np.zeros(1, int)
-    earlier = (later - 1).clip(0)
-    return np.where(ticks - times[earlier] <= times[later] - ticks, earlier, later)
-
-
 def _placed(people: list[list], frames: list[str], rows: list[int], names: list[str]) -> tuple[list[list], list[str]]:
     there = {row: t for t, row in enumerate(rows)}
     placed = [people[there[row]] if row in there else [] for row in range(len(names))]
@@ -115,3 +96,38 @@ def _placed(people: list[list], frames: list[str], rows: list[int], names: list[
 def _rising(rows: list[int]) -> list[int] | None:
     """The rows, if each comes after the one before."""
     return rows if all(a < b for a, b in zip(rows, rows[1:], strict=False)) else None
+
+
+# ------------------------------------------------------------ uneven times
+
+
+def is_even(times: np.ndarray, fps: float) -> bool:
+    """Whether frames at these times (T,), seconds, lie within a quarter of a frame of those of an even film."""
+    return bool((np.abs(times - times[0] - np.arange(len(times)) / fps) < 0.25 / fps).all())
+
+
+def ticks(times: np.ndarray, fps: float) -> np.ndarray:
+    """(n,) seconds: an even film's pictures, from the first to the last of `times` (T,).
+
+    Raises:
+        InputError: more than half a million.
+    """
+    count = math.floor((times[-1] - times[0]) * fps + 0.5) + 1
+    if count > _LONGEST:
+        raise InputError(
+            f"{len(times)} frames go from {times[0]:.6g} to {times[-1]:.6g} s: {count:,} pictures at {fps:g} frames "
+            f"per second; expected {_LONGEST:,} at most: cut the video, or give another --fps"
+        )
+    return times[0] + np.arange(count) / fps
+
+
+def shown_at(times: np.ndarray, fps: float) -> np.ndarray:
+    """(n,) int: for each picture of an even film the nearest of the frames at `times` (T,), seconds, rising."""
+    return np.searchsorted((times[:-1] + times[1:]) / 2, ticks(times, fps))
+
+
+def at_rate(poses: np.ndarray, times: np.ndarray, fps: float) -> np.ndarray:
+    """Poses (T, ...) at `times` (T,) -> (n, ...), every 1 / fps, straight lines between."""
+    wanted, flat = ticks(times, fps), poses.reshape(len(poses), -1)
+    columns = [np.interp(wanted, times, column) for column in flat.T]
+    return np.stack(columns, -1).reshape(-1, *poses.shape[1:])

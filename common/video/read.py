@@ -84,7 +84,8 @@ def read_keypoints(
     raw = raw or read_raw(path)
     people, name, points, rows = _one_person(raw, path, layout, threshold, person, max_gap, trim)
     matrix = h36m_matrix(name)
-    joints, confidence, status = follow.fill(points, matrix, name, threshold, max_gap, path)
+    times = None if raw.times is None else raw.times[rows.start : rows.stop]
+    joints, confidence, status = follow.fill(points, matrix, name, threshold, max_gap, path, times)
     return KeypointFile(
         points=follow.smooth(joints, smooth).astype(np.float32),
         confidence=confidence.astype(np.float32),
@@ -99,7 +100,7 @@ def read_keypoints(
         person=person,
         size=raw.size,
         fps=raw.fps,
-        times=None if raw.times is None else raw.times[rows.start : rows.stop],
+        times=times,
     )
 
 
@@ -119,7 +120,7 @@ def coco_keypoints(found: KeypointFile, threshold: float = 0.1, smooth: float = 
         seen = follow.present(face[:, j], threshold)
         if joint not in H36M_17.joints and seen.any():
             track = np.where(seen[:, None], face[:, j, :2], 0)
-            follow.interpolate(track, seen, ~seen)
+            follow.interpolate(track, seen, ~seen, found.times)
             track = follow.smooth(track, smooth)
         result.append(track)
     return np.stack(result, 1).astype(np.float32)
@@ -146,8 +147,8 @@ def _one_person(
         layout_of(layout or raw.layout, np.full((1, joints, 2), np.nan), path)
         if follow.present(poses, 0).any():
             raise InputError(
-                f"{path}: no joint of anybody has the confidence of --thr {threshold:g} (the largest is "
-                f"{np.nanmax(poses[:, 2]):.2g}); give a lower --thr"
+                f"{path}: every joint is missing in every frame: none has the confidence of --thr {threshold:g} (the "
+                f"largest is {np.nanmax(poses[:, 2]):.2g}); give a lower --thr, or another file"
             )
         raise InputError(f"{path}: every joint is missing in every frame; choose another file")
     points, rows = follow.one_person(people, person, len(raw.frames), trim, path)

@@ -15,6 +15,7 @@ import numpy as np
 
 from common.skeleton import H36M_17
 from common.video.follow import FOUND, GUESSED, INTERPOLATED
+from common.video.numbering import is_even
 from common.video.read import KeypointFile
 
 STATISTICS = Path(__file__).with_name("keypoint_statistics.json")
@@ -34,8 +35,8 @@ _ARM, _LEG = ("shoulder", "elbow", "wrist"), ("hip", "knee", "foot")
 # ------------------------------------------------------------ what was found
 
 
-def describe(found: KeypointFile, source: Any, size: tuple[int, int] | None, fps: float) -> str:
-    """Frames, people, picture size and rate, then a table of the joints."""
+def describe(found: KeypointFile, source: Any, size: tuple[int, int] | None, fps: float, assumed: bool = False) -> str:
+    """Frames, people, picture size and rate (`assumed`, if nothing says it), then a table of the joints."""
     frames, total = len(found.points), found.total
     span = f" (of {total}: {found.rows.start} to {found.rows.stop - 1}, while the person is there)"
     others = ", ".join(f"{i + 1}: {n} frames, {px:.0f} px" for i, (n, px) in enumerate(found.people[:6]))
@@ -43,7 +44,7 @@ def describe(found: KeypointFile, source: Any, size: tuple[int, int] | None, fps
     lines = [
         f"{source}: {frames} frame{'s' * (frames > 1)} in the layout {found.layout_found}{span * (frames < total)}",
         f"people: {len(found.people)} ({others}{more}); number {found.person} is followed",
-        f"picture: {f'{size[0]} x {size[1]} pixels' if size else 'size unknown'}; {fps:g} frames per second",
+        f"picture: {f'{size[0]} x {size[1]} pixels' if size else 'size unknown'}; {_rate(found, fps, assumed)}",
         f"{'joint':15s} {'found':>6s} {'interpolated':>13s} {'missing':>8s} {'confidence':>11s}  taken from",
     ]
     for j, joint in enumerate(H36M_17.joints):
@@ -54,6 +55,12 @@ def describe(found: KeypointFile, source: Any, size: tuple[int, int] | None, fps
         note += ", else its neighbours in the body" * (counts[2] > 0)
         lines.append(f"{joint:15s} {counts[0]:6d} {counts[1]:13d} {counts[2]:8d} {confidence:>11s}  {note}")
     return "\n".join(lines)
+
+
+def _rate(found: KeypointFile, fps: float, assumed: bool) -> str:
+    times = found.seconds(fps)
+    text = f"{fps:.6g} frames per second{', which nothing says (--fps)' * assumed}"
+    return text if is_even(times, fps) else f"{text}, unevenly, from {times[0]:.2f} to {times[-1]:.2f} s"
 
 
 # ------------------------------------------------------------ statistics

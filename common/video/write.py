@@ -13,40 +13,44 @@ from common.files.atomic import write_atomic
 from common.files.npz import save_npz
 from common.mocap.motion import check_finite
 from common.skeleton import H36M_17
+from common.video.numbering import at_rate, is_even
 from common.video.read import KeypointFile
 
 
 def save_poses(
     folder: Path, found: KeypointFile, camera: np.ndarray, world: np.ndarray, fps: float, **about: Any
 ) -> list[Path]:
-    """Write a sequence in all three forms; -> the files.
+    """Write a sequence in all three forms; -> the files. A BVH file has one rate: frames that come unevenly are brought
+    to it.
 
     Args:
         found: the 2D poses that were lifted.
         camera: (T, 17, 3), camera axes, the hip at the origin, in the lifter's unit.
         world: (T, 17, 3), metres, z up, on the floor.
+        fps: frames per second, the mean where they come unevenly.
         about: what else to say of them (text and numbers): the method, the checkpoint, the camera's pitch.
     """
     files = [folder / f"poses.{kind}" for kind in ("npz", "json", "bvh")]
-    about = {"fps": fps, **about}
+    about, times = {"fps": fps, **about}, found.seconds(fps)
     save_npz(
         files[0], poses=world.astype(np.float32), poses_camera=camera.astype(np.float32), keypoints=found.points,
         confidence=found.confidence, status=found.status, frames=np.array(found.frames),
-        joints=np.array(H36M_17.joints), **{name: np.array(value) for name, value in about.items()},
+        times=times, joints=np.array(H36M_17.joints), **{name: np.array(value) for name, value in about.items()},
     )  # fmt: skip
     content = {
         **about, "unit": "metres", "axes": "x right, y away from the camera, z up; hip over the origin, lowest joint "
         "on the floor", "joints": list(H36M_17.joints), "parents": list(H36M_17.parents),
         "frames": [
-            {"frame": name, "pose": pose, "keypoints": points, "confidence": confidence}
-            for name, pose, points, confidence in zip(
-                found.frames, world.astype(float).round(5).tolist(), found.points.astype(float).round(2).tolist(),
-                found.confidence.astype(float).round(4).tolist(), strict=True,
+            {"frame": name, "time": time, "pose": pose, "keypoints": points, "confidence": confidence}
+            for name, time, pose, points, confidence in zip(
+                found.frames, times.round(6).tolist(), world.astype(float).round(5).tolist(),
+                found.points.astype(float).round(2).tolist(), found.confidence.astype(float).round(4).tolist(),
+                strict=True,
             )
         ],
     }  # fmt: skip
     write_atomic(files[1], lambda file: file.write(json.dumps(content).encode()))
-    write_bvh(files[2], world, fps)
+    write_bvh(files[2], world if is_even(times, fps) else at_rate(world, times, fps), fps)
     return files
 
 

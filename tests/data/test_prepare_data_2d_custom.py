@@ -39,6 +39,29 @@ def detections(tmp_path):
     return folder
 
 
+def test_strangers_forms(prepare, tmp_path):
+    """People before frames, old OpenPose with macOS's hidden files, MMPose's pictures, the first without anybody."""
+    folder, at = tmp_path / "detections", body(6)
+    for name in ("old", "pictures", ".git"):
+        (folder / name).mkdir(parents=True)
+    np.savez(folder / "first.npz", reconstruction=expected(at)[None])
+    for t in range(6):
+        points = listed(at, COCO_17.joints, t)
+        people = [{"pose_keypoints": listed(at, BODY_25, t).ravel().tolist()}]
+        write(folder / "old" / f"{t}.json", {"version": 1.1, "people": people})
+        (folder / "old" / f"._{t}.json").write_bytes(b"Mac OS X")
+        one = {"keypoints": points[:, :2].tolist(), "keypoint_scores": points[:, 2].tolist()}
+        write(folder / "pictures" / f"{t}.json", [one] if t else [])
+    done = prepare("-i", folder, "-o", "mine", "--image-size", "1280x720")
+    assert done.status == 0 and "3 videos, 18 frames, layout h36m" in done.out, done.err
+    views = load_npz(tmp_path / "data" / "data_2d_custom_mine.npz", required=("positions_2d",))["positions_2d"]
+    assert list(views) == ["first", "old", "pictures"]
+    for name, actions in views.items():
+        assert np.allclose(actions["custom"][0][1:], expected(at)[1:], atol=1e-2), name
+    alone = prepare("-i", folder / "pictures", "-o", "one", "--image-size", "1280x720")
+    assert alone.status == 0 and "1 video, 6 frames, layout coco" in alone.out, alone.err
+
+
 def test_a_folder_of_videos(prepare, detections, tmp_path):
     done = prepare("-i", detections, "-o", "mine", "--image-size", "1280x720")
     assert done.status == 0, done.err

@@ -34,6 +34,17 @@ def test_delays_add_up_to_the_length_of_the_film(tmp_path, count, fps, length):
     assert sum(delays) == length and max(delays) - min(delays) <= 10
 
 
+def test_the_last_picture_ends_with_the_film(tmp_path):
+    """Of 13 pictures at 60 a second every other one is shown: 13 / 60 s; no delay is shorter than viewers keep to."""
+    for seconds, length in ((13 / 60, 220), (12.1 / 60, 220), (14 / 60, 230)):
+        with Image.open(gif.save_gif(tmp_path / "a.gif", iter(drawings(7)), 30, (), seconds)) as film:
+            delays = []
+            for i in range(7):
+                film.seek(i)
+                delays.append(film.info["duration"])
+        assert sum(delays) == length and min(delays) >= 20
+
+
 @pytest.mark.parametrize("with_photograph", (False, True))
 def test_the_palette_has_the_colours_of_the_drawings(tmp_path, with_photograph):
     photographs = [photograph()] if with_photograph else []

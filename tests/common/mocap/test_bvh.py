@@ -111,7 +111,7 @@ def test_windows_line_ends_tabs_and_a_byte_order_mark(tmp_path):
         (lambda t: t[: t.index("MOTION")], "has no MOTION"),
         (lambda t: t.replace("Frames: 4", "Pictures: 4"), "expected 'Frames:' and 'Frame Time:'"),
         (lambda t: t.replace("0.008333", "0"), "Frame Time is 0.0"),
-        (lambda t: t.replace("Frames: 4", "Frames: 5"), "has 4 frames; 'Frames:' promises 5"),
+        (lambda t: t[: t.index("0.008333") + 8], "has 0 frames; 'Frames:' promises 4"),
         (lambda t: t.rstrip()[:-10], "line 35 has 15 numbers; the hierarchy has 16 channels"),
         (lambda t: t.rstrip()[:-8] + "nan", "NaN or infinity"),
         (lambda t: t.rstrip()[:-8] + "0.1.2", "is no number"),
@@ -123,6 +123,15 @@ def test_broken_files(tmp_path, change, words):
     with pytest.raises(InputError) as error:
         read_bvh(write(tmp_path, text))
     assert words in str(error.value) and "clip.bvh" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("promised", [3, 5])
+def test_a_count_of_frames_that_is_off_is_only_warned_of(tmp_path, caplog, promised):
+    values = np.random.default_rng(1).uniform(-90, 90, (4, 16)).round(6)
+    whole = read_bvh(write(tmp_path, text_of(values)))
+    motion = read_bvh(write(tmp_path, text_of(values).replace("Frames: 4", f"Frames: {promised}")))
+    assert np.array_equal(motion.positions, whole.positions) and len(motion.positions) == 4
+    assert f"has 4 frames, all of which are read; 'Frames:' promises {promised}" in caplog.text
 
 
 def test_missing_file(tmp_path):

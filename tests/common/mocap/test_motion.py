@@ -51,6 +51,19 @@ def test_names_in_any_dress():
     assert np.array_equal(h36m_weights(shouted, choose_map(shouted)[1], "shouted"), expected)
 
 
+def test_a_head_whose_end_points_forward_is_put_above_the_neck(walk, caplog):
+    """As rigs whose bones lie along x export it; a true head that bows in some frames stays."""
+    poses, (thorax, neck, head) = walk.copy(), (INDEX[name] for name in ("thorax", "neck", "head"))
+    poses[:, neck] = poses[:, thorax] + (0, 0, 0.1)
+    poses[:, head] = poses[:, neck] + (0, 0, 0.15)
+    poses[:80, head] = poses[:80, neck] + (0.15, 0, 0)
+    assert np.array_equal(h36m_poses(poses, np.eye(17)), poses) and not caplog.text
+    poses[:, head] = poses[:, neck] + (0.15, 0, -0.02)
+    found = h36m_poses(poses, np.eye(17), "clip.bvh")
+    assert found[:, head] == pytest.approx(poses[:, neck] + (0, 0, 0.1))
+    assert "clip.bvh: the end of the head lies across the neck, at 98 degrees" in caplog.text
+
+
 def test_a_head_without_an_end_goes_on_from_the_neck(walk):
     joints = (
         "Hips",

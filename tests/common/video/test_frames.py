@@ -75,6 +75,12 @@ def test_names_are_counted_and_a_phones_photo_is_one_picture(tmp_path):
     assert [picture.size for picture in frames.Pictures(photo)] == [(64, 48)]
 
 
+def test_hidden_files_of_macos_are_no_pictures(tmp_path):
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    (tmp_path / "._a.png").write_bytes(b"Mac OS X")
+    assert [file.name for file, _ in frames.Pictures(tmp_path).places] == ["a.png"]
+
+
 def test_upright_as_the_camera_says(tmp_path):
     image, exif = Image.new("RGB", (6, 4)), Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees
