@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common.datasets.h36m_layout import load_pose_set  # noqa: E402
 from common.errors import InputError  # noqa: E402
 from common.files.atomic import write_atomic  # noqa: E402
+from common.files.names import file_name  # noqa: E402
 from common.files.npz import save_npz  # noqa: E402
 from common.h36m import TRAIN_SUBJECTS  # noqa: E402
 from common.run.options import Parser, number  # noqa: E402
@@ -62,7 +63,7 @@ def main() -> None:
         return make_statistics(args.data_dir)
     if args.input is None or args.output is None:
         parser.error("which detections, and what is the data set to be called? give -i PATH -o NAME")
-    target = args.data_dir / f"data_2d_custom_{args.output}.npz"
+    target = args.data_dir / f"data_2d_custom_{file_name(args.output)}.npz"
     if target.exists() and not args.force:
         print(f"{target} is there already: nothing done (--force makes it again)")
         return

@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common.datasets.poses_2d import MPII_FILE  # noqa: E402
 from common.errors import InputError  # noqa: E402
 from common.files.atomic import write_atomic  # noqa: E402
+from common.files.reading import read_text, reading  # noqa: E402
 from common.run.options import Parser  # noqa: E402
 from common.run.script import run_script  # noqa: E402
 from common.skeleton import H36M_17, MPII_16  # noqa: E402
@@ -105,10 +106,8 @@ def read_people(file: Path) -> np.ndarray:
 
 def read_json(file: Path) -> np.ndarray:
     """People of the JSON list."""
-    try:
-        entries = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{file} cannot be read as JSON ({error}): fetch it again") from error
+    with reading(file, "JSON", "fetch it again"):
+        entries = json.loads(read_text(file, None))
     if not isinstance(entries, list):
         raise InputError(f"{file} holds a {type(entries).__name__}; expected a list of people with `joints`")
     joints = np.empty((len(entries), JOINTS, 2))

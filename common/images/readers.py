@@ -22,6 +22,7 @@ from PIL import Image
 
 from common.errors import InputError
 from common.files.npz import load_pickle
+from common.files.reading import read_text, reading
 from common.images.crop import open_rgb
 from common.images.decode import H36M_TO_MPII
 from common.images.people import People, select
@@ -236,10 +237,8 @@ def read_json(path: Path) -> Any:
     Raises:
         InputError: it is truncated or no JSON.
     """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as JSON ({error}): fetch it again") from error
+    with reading(path, "JSON", "fetch it again"):
+        return json.loads(read_text(path, None))
 
 
 def finite(values: Any, shape: tuple[int, ...], where: str, what: str) -> np.ndarray:

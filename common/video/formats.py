@@ -15,6 +15,7 @@ import numpy as np
 from common.errors import InputError
 from common.files.atomic import natural
 from common.files.npz import load_npz
+from common.files.reading import load_array, reading
 from common.video.layouts import layout_by_names
 
 _MOST_INSERTED = 9  # frames without a line in the file, for each one with a line: more, and the numbers mean otherwise
@@ -38,13 +39,15 @@ def read_raw(path: str | Path) -> RawKeypoints:
     """
     path = Path(path)
     if path.is_dir():
-        return _read_folder(path)
+        with reading(path, "folder of keypoints"):
+            return _read_folder(path)
     readers: dict[str, Callable[[Path], RawKeypoints]] = {".json": _read_json, ".npz": _read_npz, ".npy": _read_npy}
     if path.suffix.lower() not in readers:
         raise InputError(f"{path}: unknown kind of file {path.suffix!r}; expected one of {', '.join(readers)}")
     if not path.is_file():
         raise InputError(f"{path} does not exist (looked for {path.absolute()})")
-    return readers[path.suffix.lower()](path)
+    with reading(path, "file of keypoints"):
+        return readers[path.suffix.lower()](path)
 
 
 def _read_folder(folder: Path) -> RawKeypoints:
@@ -225,11 +228,7 @@ def _videopose_dataset(arrays: dict[str, Any], path: Path) -> RawKeypoints:
 
 
 def _read_npy(path: Path) -> RawKeypoints:
-    try:
-        points = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is truncated, damaged or no .npy file of numbers ({error})") from error
-    return _sequence(_numbers(points, path), None, path)
+    return _sequence(_numbers(load_array(path), path), None, path)
 
 
 def _sequence(points: np.ndarray, layout: Any, path: Path) -> RawKeypoints:
