@@ -192,7 +192,7 @@ def load_finder(args: Namespace, run: Run) -> tuple[find.Finder, bool]:
     """The image network of --load_model, and whether it has depths."""
     path = hourglass_checkpoint.find_weights(args.load_model)
     saved = hourglass_checkpoint.load(path)
-    model = models.create(saved.name, **saved.sizes)
+    model = checkpoint.build(lambda: models.create(saved.name, **saved.sizes), saved.state, path)
     hourglass_checkpoint.load_any_stage(model, saved.state, path)
     model = model.to(run.device, memory_format=evaluation.memory_format(run.device)).eval()
     predict = evaluation.network(model, run, hourglass_checkpoint.arch_of(saved))

@@ -21,6 +21,7 @@ from common.draw import page as vis_html
 from common.draw.scene import camera_azimuth, to_z_up
 from common.draw.tables import write_json
 from common.errors import InputError
+from common.files.names import file_name
 from common.run import checkpoint
 from common.run.run import start
 from common.run.script import run_script
@@ -71,7 +72,8 @@ def main() -> None:
 def load(path: Path, device: torch.device) -> tuple[evaluation.Predict, str]:
     """The lifter in one of our checkpoints or of the published ones, and what it is."""
     found = gan_checkpoint.load(path)
-    lifter = models.create(found.generator.name, **found.generator.sizes)
+    generator = found.generator
+    lifter = checkpoint.build(lambda: models.create(generator.name, **generator.sizes), generator.state, path)
     checkpoint.load_weights(lifter, found.generator.state, path)
     what = found.method if found.source == "train_gan" else f"{found.source} {found.generator.name}"
     return predictor(lifter.to(device).eval(), found.method, found.factor), what
@@ -86,7 +88,8 @@ def picture(args, predict: evaluation.Predict, test, folder: Path, what: str) ->
     pose = predict(keypoints)[0].float()
     pose = evaluation.at_true_size(pose - pose[:, :1], target)
     orientation = sequence.camera.orientation
-    path = folder / f"{args.ckpt.stem}_{sequence.subject}_{sequence.action.replace(' ', '_')}_camera{sequence.view}.gif"
+    who = file_name(f"{sequence.subject}_{sequence.action}")
+    path = folder / f"{args.ckpt.stem}_{who}_camera{sequence.view}.gif"
     animation.save_animation(
         path, [keypoints.cpu(), *(to_z_up(p.cpu(), orientation) for p in (pose, target))],
         [f"2D input ({args.keypoints})", what, f"truth: {sequence.subject} {sequence.action}"], test.skeleton,

@@ -27,7 +27,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common.datasets.h36m_layout import load_pose_set  # noqa: E402
 from common.errors import InputError  # noqa: E402
 from common.files.atomic import write_atomic  # noqa: E402
+from common.files.names import file_name  # noqa: E402
 from common.files.npz import save_npz  # noqa: E402
+from common.files.reading import load_json  # noqa: E402
 from common.h36m import TRAIN_SUBJECTS  # noqa: E402
 from common.run.options import Parser, number  # noqa: E402
 from common.run.script import run_script  # noqa: E402
@@ -36,7 +38,7 @@ from common.synthetic.dataset import ensure  # noqa: E402
 from common.video import report  # noqa: E402
 from common.video.follow import FOLLOWING  # noqa: E402
 from common.video.formats import json_files  # noqa: E402
-from common.video.json_forms import is_one_frame, load_json  # noqa: E402
+from common.video.json_forms import is_one_frame  # noqa: E402
 from common.video.read import FPS, LAYOUT_NAMES, KeypointFile, coco_keypoints, image_size, read_keypoints  # noqa: E402
 
 log = logging.getLogger(__name__)
@@ -64,7 +66,7 @@ def main() -> None:
         return make_statistics(args.data_dir)
     if args.input is None or args.output is None:
         parser.error("which detections, and what is the data set to be called? give -i PATH -o NAME")
-    target = args.data_dir / f"data_2d_custom_{args.output}.npz"
+    target = args.data_dir / f"data_2d_custom_{file_name(args.output)}.npz"
     if target.exists() and not args.force:
         print(f"{target} is there already: nothing done (--force makes it again)")
         return

@@ -32,6 +32,7 @@ from common.camera import h36m_cameras  # noqa: E402
 from common.datasets import h36m_takes  # noqa: E402
 from common.errors import InputError  # noqa: E402
 from common.files.npz import load_npz  # noqa: E402
+from common.files.reading import load_array  # noqa: E402
 from common.run.options import Parser  # noqa: E402
 from common.run.script import run_script  # noqa: E402
 from common.skeleton import COCO_17, H36M_16, H36M_17, convert  # noqa: E402
@@ -167,7 +168,7 @@ def read_folder(gathered: h36m_takes.Gathered) -> None:
 def read_video(file: Path) -> np.ndarray:
     """(T, J, 2) float32, NaN in frames without a person."""
     if file.suffix == ".npy":
-        return h36m_takes.keypoints(read_npy(file), str(file))
+        return h36m_takes.keypoints(load_array(file), str(file))
     arrays = load_npz(file)
     if {"boxes", "keypoints"} <= arrays.keys():
         return best_people(arrays["boxes"], arrays["keypoints"], file)
@@ -176,14 +177,6 @@ def read_video(file: Path) -> np.ndarray:
     return h36m_takes.keypoints(
         arrays["keypoints"] if "keypoints" in arrays else next(iter(arrays.values())), str(file)
     )
-
-
-def read_npy(file: Path) -> np.ndarray:
-    """One array of numbers."""
-    try:
-        return np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{file} cannot be read as an array of numbers ({error}): make it again") from error
 
 
 def best_people(boxes: Any, people: Any, file: Path) -> np.ndarray:

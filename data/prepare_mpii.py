@@ -13,7 +13,6 @@ Writes DATA_DIR/mpii_poses.npy: (N, 34) float32, x0 y0 x1 y1 ... in pixels, 17 j
 each person with all 16 joints, in the order of the sources.
 """
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common.datasets.poses_2d import MPII_FILE  # noqa: E402
 from common.errors import InputError  # noqa: E402
 from common.files.atomic import write_atomic  # noqa: E402
+from common.files.reading import load_json  # noqa: E402
 from common.run.options import Parser  # noqa: E402
 from common.run.script import run_script  # noqa: E402
 from common.skeleton import H36M_17, MPII_16  # noqa: E402
@@ -105,10 +105,7 @@ def read_people(file: Path) -> np.ndarray:
 
 def read_json(file: Path) -> np.ndarray:
     """People of the JSON list."""
-    try:
-        entries = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{file} cannot be read as JSON ({error}): fetch it again") from error
+    entries = load_json(file, "fetch it again")
     if not isinstance(entries, list):
         raise InputError(f"{file} holds a {type(entries).__name__}; expected a list of people with `joints`")
     joints = np.empty((len(entries), JOINTS, 2))

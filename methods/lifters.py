@@ -79,7 +79,7 @@ def _load(path: str | Path, causal: bool | None) -> SavedLifter:
         raise InputError(f"{path} holds {', '.join(list(plain)[:3])}: no lifter of {', '.join(METHODS)}")
     try:
         sizes = LIFTERS[found].sizes(plain)
-    except (KeyError, IndexError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, ValueError, AttributeError, TypeError, ZeroDivisionError) as error:
         raise InputError(f"{path}: the weights of its {found} are incomplete ({error!r})") from error
     if sizes.get("architecture") is not None:  # over time
         sizes["causal"] = bool(checkpoint.saved_options(file).get("causal")) if causal is None else causal
@@ -104,8 +104,9 @@ def sees(saved: SavedLifter) -> str:
 
 def network_of(saved: SavedLifter, path: str | Path) -> nn.Module:
     """The network with its weights, in evaluation mode, on the CPU; `path` is named where they do not fit."""
-    network = models.create(saved.network.name, **saved.network.sizes)
-    checkpoint.load_weights(network, saved.network.state, path)
+    name, sizes, state = saved.network
+    network = checkpoint.build(lambda: models.create(name, **sizes), state, path)
+    checkpoint.load_weights(network, state, path)
     return network.eval()
 
 

@@ -22,6 +22,7 @@ from common.camera import h36m_cameras
 from common.datasets.contract import LAYOUTS_2D
 from common.errors import InputError
 from common.files.npz import load_npz, save_npz
+from common.files.reading import check_bytes, reading
 from common.h36m import SUBJECTS, action_label, canonical_action
 from common.skeleton import H36M_17, H36M_32, Skeleton
 
@@ -334,15 +335,12 @@ def _members(path: Path) -> Iterator[tuple[str, int, object]]:
 
 def read_h5(data: bytes, key: str, where: str) -> np.ndarray:
     """The array `key` of an HDF5 file; links out of the file are not followed."""
-    try:
+    with reading(where, "HDF5", "fetch it again"):
         with h5py.File(io.BytesIO(data), "r") as file:
             item = file[key] if isinstance(file.get(key, getlink=True), h5py.HardLink) else None
-            plain = isinstance(item, h5py.Dataset) and not item.external and not item.is_virtual
+            plain = isinstance(item, h5py.Dataset) and not item.dtype.hasobject
+            plain = plain and not item.external and not item.is_virtual
             if not plain:
                 raise InputError(f"{where} has no array {key}; it has: {', '.join(file) or 'none'}")
-            if item.size * item.dtype.itemsize > LARGEST:
-                raise InputError(f"{where}: {key} has shape {item.shape}; that is no take")
+            check_bytes(item.size * max(item.dtype.itemsize, 8), len(data), f"{where}: {key}")
             return item[()]
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
-        raise InputError(f"{where} cannot be read as HDF5 ({reason}): fetch it again") from error

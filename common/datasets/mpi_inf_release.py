@@ -25,6 +25,7 @@ from common.datasets.captures import CAMERA_TO_Z_UP, Take, camera, projected, ru
 from common.datasets.h36m_takes import read_h5
 from common.errors import InputError
 from common.files.mat import load_mat
+from common.files.reading import read_bytes
 from common.skeleton import H36M_17, MPI_INF_3DHP_17, convert
 
 log = logging.getLogger(__name__)
@@ -123,7 +124,7 @@ def _z_up(world: np.ndarray, file: Path) -> np.ndarray:
 def _calibration(file: Path) -> list[dict]:
     """The cameras of a camera.calibration, in its order, metres."""
     try:
-        lines = [line.split() for line in file.read_text(errors="replace").splitlines()]
+        lines = [line.split() for line in read_bytes(file).decode(errors="replace").splitlines()]
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror}; it lies beside annot.mat in the release") from error
     found: list[dict[str, list[str]]] = []
@@ -168,7 +169,7 @@ def testing_takes(folder: Path) -> tuple[dict[str, Take], float]:
     file = folder / "annot_data.mat"
     size = TEST_SIZES[folder.name]
     try:
-        data = file.read_bytes()
+        data = read_bytes(file)
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror}") from error
     poses = _test_points(data, "univ_annot3", 3, file) / 1000

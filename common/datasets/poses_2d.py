@@ -17,6 +17,7 @@ from common.datasets.h36m_layout import DEFAULT_NOISE, load_pose_set
 from common.datasets.mpi_inf_release import CHEST_CAMERAS, annotations, h36m_joints
 from common.datasets.projected import Noise
 from common.errors import InputError
+from common.files.reading import load_array
 from common.h36m import TRAIN_SUBJECTS
 from common.pose_set import PoseSet, Sequence, joined, sequence_index, still_images
 from common.skeleton import H36M_17
@@ -133,10 +134,7 @@ def load_mpii(data_dir: str | Path, split: str = "train", middle_spine: bool = F
     path = Path(data_dir) / MPII_FILE
     if not path.is_file():
         raise InputError(f"{path} not found (looked for {path.absolute()}): data/prepare_mpii.py makes it")
-    try:
-        poses = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is truncated, damaged or no .npy file ({error}): make it again") from error
+    poses = load_array(path)
     joints = H36M_17.num_joints
     if not isinstance(poses, np.ndarray) or poses.dtype.kind not in "fiu" or not len(poses.shape) or not poses.size:
         raise InputError(f"{path} holds no array of numbers; expected (N, {2 * joints}) pixels")

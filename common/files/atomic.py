@@ -1,10 +1,13 @@
 """Files written in one piece: whatever happens, a path holds its old content or the new one in full."""
 
 import contextlib
+import functools
 import glob
 import os
 import re
 import time
+import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,12 +22,15 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """A temporary path beside `path`, same suffix; what is written there takes its place when the block ends.
 
     Disk full, `kill -9`, power cut: the old file stays until the new one is complete. Folders are made where missing.
+    The path is used by nobody else, on whatever machine or container that shares the folder; what a process of this
+    machine has left there when it was killed goes now, other leftovers after an hour.
 
     Raises:
         InputError: the file cannot be written.
     """
     target = Path(os.path.realpath(path))  # a link stays a link: what it points to is replaced
-    temporary = target.parent / f".{target.stem}.{os.getpid()}.tmp{target.suffix}"
+    owner = f"{_machine()}_{os.getpid()}-{uuid.uuid4().hex[:12]}"
+    temporary = target.parent / f".{target.stem[:80]}.{owner}.tmp{target.suffix}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_stale(target)
@@ -77,11 +83,36 @@ def natural(name: str) -> list:
 
 
 def _remove_stale(target: Path) -> None:
-    """Remove what a killed process left behind. The age keeps a second process that is writing right now out of it."""
-    for old in target.parent.glob(f".{glob.escape(target.stem)}.*.tmp{glob.escape(target.suffix)}"):
+    """Remove what a killed process left behind, and nothing that somebody may be writing right now.
+
+    Of this machine a process that lives no more is known; of others, the age tells.
+    """
+    for old in target.parent.glob(f".{glob.escape(target.stem[:80])}.*.tmp{glob.escape(target.suffix)}"):
         with contextlib.suppress(OSError):
-            if time.time() - old.stat().st_mtime > STALE_SECONDS:
+            machine, _, process = old.name.split(".tmp")[0].rpartition(".")[2].partition("-")[0].partition("_")
+            dead = machine == _machine() != "other" and process.isdecimal() and not _lives(int(process))
+            if dead or time.time() - old.stat().st_mtime > STALE_SECONDS:
                 old.unlink()
+
+
+@functools.cache
+def _machine() -> str:
+    """This start of this machine, and its container, in which a process's number is one process's; else "other"."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        return f"{zlib.crc32((boot + os.readlink('/proc/self/ns/pid')).encode()):08x}"
+    except OSError:  # not Linux
+        return "other"
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        pass
+    return True
 
 
 def _sync(path: Path) -> None:

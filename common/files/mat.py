@@ -6,13 +6,13 @@ Nothing in a file is run. Structures, objects and sparse arrays are passed over.
 import os
 import struct
 import zlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from common.errors import InputError
 from common.files.atomic import write_atomic
+from common.files.reading import most_bytes, read_bytes, reading
 
 _INT8, _INT32, _UINT32, _MATRIX, _COMPRESSED, _UTF8 = 1, 5, 6, 14, 15, 16
 _STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8", 16: "u1",
@@ -22,7 +22,6 @@ _NUMBERS = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13
 _CLASS = {kind: number for number, kind in _NUMBERS.items()}
 _CODE = {"i1": 1, "u1": 2, "i2": 3, "u2": 4, "i4": 5, "u4": 6, "f4": 7, "f8": 9, "i8": 12, "u8": 13}
 _COMPLEX = 0x800
-_LARGEST = 1 << 30  # bytes that one compressed variable may unpack to
 
 
 def save_mat(path: str | os.PathLike, **arrays: np.ndarray) -> None:
@@ -52,31 +51,26 @@ def load_mat(path: str | os.PathLike, required: tuple[str, ...] = ()) -> dict[st
     Raises:
         InputError: missing, damaged or other file; a `required` variable that is not in it.
     """
-    try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist (looked for {Path(path).absolute()})") from error
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    with reading(path):
+        data = read_bytes(path)
     if data[:10] == b"MATLAB 7.3":
         raise InputError(f"{path} is MATLAB's version 7.3; expected version 5: save it with -v7 in MATLAB")
     if len(data) < 128 or data[126:128] not in (b"IM", b"MI"):
         raise InputError(f"{path} is no MATLAB file of version 5")
-    try:
-        found = _variables(data[128:], "<" if data[126:128] == b"IM" else ">")
-    except (struct.error, ValueError, IndexError, KeyError, zlib.error, RecursionError) as error:
-        raise InputError(f"{path} is truncated or damaged ({type(error).__name__}: {error}): fetch it again") from error
+    with reading(path, "MATLAB file", "fetch it again"):
+        found = _variables(memoryview(data)[128:], "<" if data[126:128] == b"IM" else ">")
     missing = [name for name in required if name not in found]
     if missing:
         raise InputError(f"{path} has no {', '.join(missing)}; it holds {', '.join(found) or 'nothing'}")
     return found
 
 
-def _variables(data: bytes, order: str) -> dict[str, Any]:
-    found = {}
+def _variables(data: memoryview, order: str) -> dict[str, Any]:
+    found, room = {}, most_bytes(len(data)) // 16  # bytes to unpack: what is made of one byte may take sixteen
     for code, body in _elements(data, order):
         if code == _COMPRESSED:
-            unpacked = zlib.decompressobj().decompress(body, _LARGEST)
+            unpacked = memoryview(zlib.decompressobj().decompress(body, max(room, 1)))
+            room -= len(unpacked)
             code, body = next(_elements(unpacked, order))
         if code == _MATRIX:
             name, value = _matrix(body, order)
@@ -85,7 +79,7 @@ def _variables(data: bytes, order: str) -> dict[str, Any]:
     return found
 
 
-def _elements(data: bytes, order: str):
+def _elements(data: memoryview, order: str):
     """(type, bytes) of the elements, one after the other."""
     at = 0
     while at + 8 <= len(data):
@@ -101,12 +95,12 @@ def _elements(data: bytes, order: str):
         yield code, data[start : start + size]
 
 
-def _matrix(data: bytes, order: str) -> tuple[str, Any]:
+def _matrix(data: memoryview, order: str) -> tuple[str, Any]:
     """Name and value; None for kinds that are passed over."""
     elements = _elements(data, order)
     flags = np.frombuffer(next(elements)[1], order + "u4")[0]
     shape = tuple(np.frombuffer(next(elements)[1], order + "i4").tolist())
-    name = next(elements)[1].decode()
+    name = bytes(next(elements)[1]).decode()
     kind = int(flags & 0xFF)
     if kind == _CELL:
         cells = [_matrix(body, order)[1] if body else None for code, body in elements if code == _MATRIX]
@@ -116,5 +110,5 @@ def _matrix(data: bytes, order: str) -> tuple[str, Any]:
     code, body = next(elements)
     values = np.frombuffer(body, order + _STORED[code])
     if kind == _CHAR:
-        return name, body.decode() if code == _UTF8 else "".join(map(chr, values))
+        return name, bytes(body).decode() if code == _UTF8 else "".join(map(chr, values))
     return name, values.astype(_NUMBERS[kind]).reshape(shape, order="F")

@@ -4,6 +4,7 @@ NumPy stores a dict as a pickle, and a pickle may run any code while it is read.
 unpickler that knows a handful of harmless builders and no classes at all: a file can hold data and nothing else.
 """
 
+import io
 import os
 import pickle
 import re
@@ -15,6 +16,7 @@ import numpy as np
 
 from common.errors import InputError
 from common.files.atomic import write_atomic
+from common.files.reading import check_content, check_pickle, check_zip, open_file, read_bytes
 
 _PLAIN = (str, bytes, bool, int, float, complex, type(None), np.generic)
 _DTYPE = re.compile(r"[<>|=]?(?:[biufcSU]\d+|\?|O\d?)")  # numbers, strings, objects: nothing structured
@@ -57,8 +59,7 @@ def load_pickle(path: str | os.PathLike) -> Any:
     if not path.is_file():
         raise InputError(f"{path} {'is no file' if path.exists() else 'does not exist'} (looked for {path.absolute()})")
     try:
-        with open(path, "rb") as file:
-            return _Plainer(str(path)).plain(_DataUnpickler(file, str(path)).load())
+        return _unpickle(read_bytes(path), str(path))
     except InputError:
         raise
     except Exception as error:
@@ -82,12 +83,14 @@ def _open_archive(path: Path) -> zipfile.ZipFile:
     if path.is_dir():
         raise InputError(f"{path} is a folder; expected an .npz file")
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             start = file.read(2)
         if not start:
             raise InputError(f"{path} is empty (0 bytes); expected an .npz file: fetch or make it again")
-        return zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
+        archive = zipfile.ZipFile(path)
+        check_zip(archive, path.stat().st_size, path)
+        return archive
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         if start == b"PK":
             raise InputError(f"{path} is truncated or damaged ({error}): fetch or make it again") from error
         raise InputError(f"{path} is not an .npz file (a zip of NumPy arrays)") from error
@@ -103,10 +106,7 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, ke
             read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
             shape, _, dtype = read_header[version](file) if version in read_header else ((), False, np.dtype("u1"))
             if dtype.kind == "O":
-                value = _read_objects(file, f"object array in {path} key {key}")
-                while file.read(1 << 20):  # the archive's checksum is compared at the end of the member
-                    pass
-                return value
+                return _read_objects(file.read(), f"object array in {path} key {key}")
             if int(np.prod(shape, dtype=object)) * dtype.itemsize > info.file_size:
                 raise ValueError("the data are shorter than the header says")
         with archive.open(info) as file:
@@ -120,9 +120,17 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, ke
         raise InputError(f"{path} key {key} is truncated or damaged ({reason}): fetch or make it again") from error
 
 
-def _read_objects(file: BinaryIO, where: str) -> Any:
+def _unpickle(data: bytes, where: str) -> Any:
+    """The plain data that a pickle begins with; it takes no more memory than its bytes explain."""
+    check_pickle(data)
+    value = _Plainer(where).plain(_DataUnpickler(io.BytesIO(data), where).load())
+    check_content(value, len(data), where)
+    return value
+
+
+def _read_objects(data: bytes, where: str) -> Any:
     """The plain data in a pickled object array; an array of shape () is opened."""
-    array = _Plainer(where).plain(_DataUnpickler(file, where).load())
+    array = _unpickle(data, where)
     if not isinstance(array, np.ndarray):
         raise InputError(f"{where} holds a bare {type(array).__name__}; expected a NumPy object array")
     return array[()] if array.shape == () else array

@@ -5,8 +5,9 @@ gathered. Only names within `torch.nn` and the `modules` that the caller names g
 here; any other name is refused. Torch's own safe loader does not read such files from before torch 1.6.
 """
 
+import mmap
+import os
 import pickle
-import pickletools
 import struct
 import zipfile
 from collections import OrderedDict
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from common.errors import InputError
+from common.files.reading import check_content, check_pickle, check_zip, open_file
 
 _TYPES = {
     "FloatStorage": torch.float32, "DoubleStorage": torch.float64, "HalfStorage": torch.float16,
@@ -71,6 +73,7 @@ class _Unpickler(pickle.Unpickler):
         self.prefixes = tuple(f"{module}." for module in (*_MODULES, *modules))
         self.limit = limit  # bytes that the file's tensors can have
         self.storages: dict[str, Tensor] = {}
+        self.taken = 0  # bytes of those
 
     def find_class(self, module: str, name: str) -> Any:
         full = f"{module}.{name}"
@@ -88,7 +91,8 @@ class _Unpickler(pickle.Unpickler):
             return saved[1]
         _, dtype, key, _, count, *view = saved
         if key not in self.storages:
-            if not 0 <= count * dtype.itemsize <= self.limit:
+            self.taken += count * dtype.itemsize
+            if not 0 <= count * dtype.itemsize <= self.taken <= self.limit:
                 raise ValueError(f"{count} numbers in a file of {self.limit} bytes")
             self.storages[key] = torch.zeros(count, dtype=dtype)
         if view and view[0] is not None:
@@ -97,11 +101,35 @@ class _Unpickler(pickle.Unpickler):
         return self.storages[key]
 
 
+def global_names(file: BinaryIO) -> set[str]:
+    """`module.name` of every class and function that the pickles in a file of torch's refer to.
+
+    Raises:
+        InputError, ValueError, ...: pickles or archive are damaged, or claim more than the file's bytes can hold.
+    """
+    size, names = os.fstat(file.fileno()).st_size, set()
+    if file.read(4) == b"PK\3\4":  # since torch 1.6
+        with zipfile.ZipFile(file) as archive:
+            check_zip(archive, size, file.name)
+            for info in archive.infolist():
+                if info.filename.rpartition("/")[2] == "data.pkl":
+                    names |= check_pickle(archive.read(info))[1]
+    else:  # before: magic number, protocol, system, the object, the storages' keys, each a pickle
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            end = 0
+            for _ in range(5):
+                end, more = check_pickle(data, end)
+                names |= more
+    file.seek(0)
+    return names
+
+
 def is_whole_network(path: str | Path) -> bool:
     """Whether the file names classes of `torch.nn.modules`, as pickled networks do; false for what cannot be read."""
     try:
-        return any(name.startswith("torch.nn.modules.") for name in _names(Path(path)))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        with open_file(path) as file:
+            return any(name.startswith("torch.nn.modules.") for name in global_names(file))
+    except Exception:  # a damaged file can fail in any way; the reader that comes next says how
         return False
 
 
@@ -118,8 +146,10 @@ def load_state(path: str | Path, modules: tuple[str, ...] = ("models",)) -> dict
         network = read(Path(path), modules)
         if not isinstance(network, _Shell):
             raise ValueError(f"found a {type(network).__name__}")
-        return dict(_entries(network, ""))
-    except (MemoryError, torch.OutOfMemoryError):
+        state = dict(_entries(network, ""))
+        check_content(state, Path(path).stat().st_size, path)
+        return state
+    except (InputError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # a damaged file can fail in any way; every one of them is the file's fault
         reason = " ".join(str(error).split())[:120] or type(error).__name__
@@ -131,10 +161,13 @@ def load_state(path: str | Path, modules: tuple[str, ...] = ("models",)) -> dict
 
 def _read_zip(path: Path, modules: tuple[str, ...]) -> Any:
     """Since torch 1.6: data.pkl and one entry for each storage."""
+    size = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
+        check_zip(archive, size, path)
         name = next(name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl")
+        check_pickle(archive.read(name))
         with archive.open(name) as file:
-            unpickler = _Unpickler(file, modules, path.stat().st_size)
+            unpickler = _Unpickler(file, modules, sum(info.file_size for info in archive.infolist()))
             network = unpickler.load()
         for key, storage in unpickler.storages.items():
             _fill(storage, archive.read(f"{name.removesuffix('data.pkl')}data/{key}"))
@@ -143,7 +176,8 @@ def _read_zip(path: Path, modules: tuple[str, ...]) -> Any:
 
 def _read_legacy(path: Path, modules: tuple[str, ...]) -> Any:
     """Before: magic number, protocol, system, the object, the storages' keys; then each storage's count and bytes."""
-    with open(path, "rb") as file:
+    with open_file(path) as file:
+        global_names(file)  # holds its pickles against its size
         for _ in range(3):
             _Unpickler(file, (), 0).load()
         unpickler = _Unpickler(file, modules, path.stat().st_size)
@@ -183,23 +217,3 @@ def _table(module: _Shell, kind: str) -> list[tuple[str, Any]]:
     if not isinstance(table, Mapping):
         raise ValueError(f"{kind} is a {type(table).__name__}")
     return list(table.items())
-
-
-def _names(path: Path) -> Iterator[str]:
-    """`module.name` of every class and function that the pickles in the file refer to."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                if name.rpartition("/")[2] == "data.pkl":
-                    with archive.open(name) as file:
-                        yield from _globals(file)
-        return
-    with open(path, "rb") as file:
-        for _ in range(4):
-            yield from _globals(file)
-
-
-def _globals(file: BinaryIO) -> Iterator[str]:
-    for opcode, argument, _ in pickletools.genops(file):
-        if opcode.name == "GLOBAL":
-            yield argument.replace(" ", ".", 1)

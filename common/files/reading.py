@@ -6,6 +6,7 @@ there before anything is taken.
 """
 
 import contextlib
+import json
 import os
 import stat
 import zipfile
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+import yaml
 
 from common.errors import InputError
 
@@ -54,6 +56,8 @@ def reading(path: object, kind: str = "file", hint: str = "fetch or make it agai
     except MemoryError as error:
         raise InputError(f"{path} cannot be read: it needs more memory than there is") from error
     except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU: not the file's fault
+            raise
         if isinstance(error, OSError) and error.strerror:
             raise InputError(f"{path} cannot be read: {error.strerror}") from error
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
@@ -78,6 +82,16 @@ def read_bytes(path: str | os.PathLike) -> bytes:
         return file.read()
 
 
+def load_json(path: str | os.PathLike, hint: str = "fetch or make it again") -> Any:
+    """A JSON file's content; UTF-8 with or without a byte order mark, UTF-16 and UTF-32.
+
+    Raises:
+        InputError: missing, damaged or other file.
+    """
+    with reading(path, "JSON", hint):
+        return json.loads(read_bytes(path))
+
+
 def read_text(path: str | os.PathLike, most: int | None = _TEXT) -> str:
     """A text in UTF-8, at most so many bytes long: files of options are short, and of some bytes much can be made."""
     with open_file(path) as file:
@@ -98,8 +112,8 @@ def load_array(path: str | os.PathLike) -> np.ndarray:
         version = np.lib.format.read_magic(file)
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = header(file)
-        if dtype.kind not in "biufc":
-            raise ValueError(f"it holds {dtype}")
+        if dtype.hasobject:
+            raise ValueError("it holds objects")
         if int(np.prod(shape, dtype=object)) * dtype.itemsize > size:
             raise ValueError("the data are shorter than the header says")
         file.seek(0)
@@ -111,6 +125,50 @@ def check_zip(archive: zipfile.ZipFile, size: int, where: object) -> None:
     check_bytes(sum(info.file_size for info in archive.infolist()), size, f"{where}: the archive")
 
 
+# ------------------------------------------------------------ YAML
+
+
+class _Yaml(yaml.SafeLoader):
+    """YAML of plain data whose aliases, written out, are no longer than a file of options may be."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        node, lengths = super().get_single_node(), {}
+
+        def length(part: Any) -> int:
+            if isinstance(part, yaml.ScalarNode):
+                return 1 + len(part.value)
+            if id(part) not in lengths:
+                lengths[id(part)] = _TEXT + 1  # met within itself: a circle
+                items = part.value if isinstance(part, yaml.SequenceNode) else [n for pair in part.value for n in pair]
+                lengths[id(part)] = 1 + sum(map(length, items))
+            return lengths[id(part)]
+
+        if node is not None and length(node) > _TEXT:
+            raise yaml.YAMLError("its aliases repeat too much")
+        return node
+
+
+def load_yaml(path: str | os.PathLike) -> Any:
+    """The content of a file of options: plain data, of at most 256 kB with its aliases written out.
+
+    Raises:
+        InputError: missing or damaged file, or other content; the line is named where it can be.
+    """
+    try:
+        content = yaml.load(read_text(path), _Yaml)
+        check_content(content, _TEXT, path)
+        return content
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, TypeError, AttributeError) as error:
+        if isinstance(error, UnicodeDecodeError):
+            raise InputError(f"cannot read {path}: it is not a text file") from error
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        reason = getattr(error, "problem", None) or f"{type(error).__name__}: {error}"[:100]
+        raise InputError(f"cannot read {path}: malformed YAML{where} ({reason}); mend or move it") from error
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+
+
 # ------------------------------------------------------------ pickles
 
 # Bytes of each opcode with its argument; those with counted arguments: how many bytes tell the count; with lines: how
@@ -118,9 +176,8 @@ def check_zip(archive: zipfile.ZipFile, size: int, where: object) -> None:
 _FIXED = dict.fromkeys(b"()]}.012RQabedosltu\x81\x85\x86\x87\x88\x89\x8f\x90\x91\x92\x93\x94\x97\x98N", 1)
 _FIXED |= {code: 2 for code in b"Khq\x80\x82"} | {code: 3 for code in b"M\x83"}
 _FIXED |= {code: 5 for code in b"Jjr\x84"} | {ord("G"): 9, 0x95: 9}
-_COUNTED = (
-    {code: 1 for code in b"UC\x8a\x8c"} | {code: 4 for code in b"TBX\x8b"} | {code: 8 for code in b"\x8d\x8e\x96"}
-)
+_COUNTED = {code: 1 for code in b"UC\x8a\x8c"} | {code: 4 for code in b"TBX\x8b"}
+_COUNTED |= {code: 8 for code in b"\x8d\x8e\x96"}
 _LINES = dict.fromkeys(b"FILSVPgp", 1) | dict.fromkeys(b"ci", 2)
 _STOP, _PUT, _LONG_PUT, _GLOBAL = ord("."), ord("p"), ord("r"), ord("c")
 
@@ -128,7 +185,7 @@ _STOP, _PUT, _LONG_PUT, _GLOBAL = ord("."), ord("p"), ord("r"), ord("c")
 def check_pickle(data: Any, start: int = 0) -> tuple[int, set[str]]:
     """Walk over a pickle's opcodes in bytes (or a map of a file) without doing what they say.
 
-    Python's unpickler takes memory as an index of its memo, or a count, tells it, before it looks whether that is there.
+    Python's unpickler takes memory as an index of its memo, or a count, tells it, before it looks what there is.
 
     Returns:
         where the pickle ends, and the names `module.name` that it loads by GLOBAL.
@@ -182,9 +239,8 @@ def check_content(value: Any, size: int, where: object) -> None:
     limit = most_bytes(size)
 
     def weigh(part: Any, depth: int) -> int:
-        if not isinstance(part, (Mapping, list, tuple, set)) and not (
-            isinstance(part, np.ndarray) and part.dtype == object
-        ):
+        objects = isinstance(part, np.ndarray) and part.dtype == object
+        if not objects and not isinstance(part, (Mapping, list, tuple, set)):
             return _leaf(part, where)
         if depth > _DEEPEST:
             raise InputError(f"{where} is nested deeper than {_DEEPEST} levels: refused")
@@ -194,7 +250,7 @@ def check_content(value: Any, size: int, where: object) -> None:
                 total = 8 * len(part) + sum(_leaf(k, where) + weigh(v, depth + 1) for k, v in part.items())
             else:
                 flat = part.ravel() if isinstance(part, np.ndarray) else part
-                total = 8 * len(part) + sum(weigh(item, depth + 1) for item in flat)
+                total = 8 * len(flat) + sum(weigh(item, depth + 1) for item in flat)
             weights[id(part)] = total
         if weights[id(part)] > limit:
             raise InputError(f"{where} repeats its parts, or shows few numbers as many: more than {size:,} bytes can "

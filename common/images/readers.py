@@ -10,7 +10,6 @@ Human3.6M in the layout of the ECCV 2018 challenge, with the annotation cache th
         HM36_eccv_challenge_{Train,Val}_w288xh384_keypoint_jnt_bbox_db.pkl
 """
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from PIL import Image
 
 from common.errors import InputError
 from common.files.npz import load_pickle
+from common.files.reading import load_json
 from common.images.crop import open_rgb
 from common.images.decode import H36M_TO_MPII
 from common.images.people import People, select
@@ -49,7 +49,7 @@ def load_mpii_images(data_dir: str | Path, split: str = "train") -> People:
     """
     root = Path(data_dir) / "mpii"
     path = find_file([root / "annot" / name for name in _MPII_FILES[split]], _MPII_HOW)
-    entries = read_json(path)
+    entries = load_json(path, "fetch it again")
     if not isinstance(entries, list) or not entries:
         raise InputError(f"{path} holds {'nobody' if entries == [] else 'no list'}; expected a list of people")
     people = [_mpii_person(entry, f"{path}, entry {i}") for i, entry in enumerate(entries)]
@@ -102,7 +102,7 @@ def load_coco_images(data_dir: str | Path, split: str = "train") -> People:
     """
     root = Path(data_dir) / "COCO"
     path = find_file([root / "annotations" / f"person_keypoints_{split}2017.json"], _COCO_HOW)
-    content = read_json(path)
+    content = load_json(path, "fetch it again")
     if not isinstance(content, dict) or not {"images", "annotations"} <= content.keys():
         raise InputError(f"{path} has no `images` and `annotations`; expected COCO's person keypoints")
     files = {image.get("id"): image.get("file_name") for image in content["images"] if isinstance(image, dict)}
@@ -228,18 +228,6 @@ def find_file(candidates: list[Path], how: str) -> Path:
         looked = " and ".join(str(path.absolute()) for path in candidates)
         raise InputError(f"{candidates[0]} not found (looked for {looked}): {how}, {NO_DOWNLOAD}")
     return found
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-        InputError: it is truncated or no JSON.
-    """
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as JSON ({error}): fetch it again") from error
 
 
 def finite(values: Any, shape: tuple[int, ...], where: str, what: str) -> np.ndarray:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy import ndarray as Array
 
 from common.errors import InputError
-from common.mocap.motion import Motion, check_finite, moved, turned
+from common.files.reading import check_bytes, read_bytes
+from common.mocap.motion import BYTES_OF_JOINT, Motion, check_finite, moved, turned
 
 INCH = 0.0254  # metres; `length 0.45`, CMU's, means that 0.45 units are an inch
 CMU_FPS = 120.0  # the files do not say; CMU's were taken at this rate
@@ -44,8 +45,12 @@ def read_amc(path: str | os.PathLike, asf: str | os.PathLike | None = None) -> M
         InputError: a file is missing or broken, bones that the skeleton does not have, another number of values, NaN.
     """
     path = Path(path)
-    skeleton = read_asf(find_asf(path) if asf is None else asf)
+    asf = find_asf(path) if asf is None else Path(asf)
+    skeleton = read_asf(asf)
     values = _read_motion(path, skeleton)
+    count = max((block.shape[1] for block in values.values()), default=0)
+    size = path.stat().st_size + asf.stat().st_size
+    check_bytes(len(skeleton.bones) * count * BYTES_OF_JOINT, size, path)
     positions = _positions(skeleton, values)
     check_finite(positions, path)
     return Motion(tuple(skeleton.bones), positions, CMU_FPS, skeleton.metres, up="y")
@@ -68,7 +73,7 @@ def find_asf(amc: Path) -> Path:
 def _read_lines(path: Path) -> list[str]:
     """Lines without comments and outer blanks; empty ones stay, so that numbers can be told."""
     try:
-        text = path.read_bytes().decode("utf-8-sig", errors="replace")
+        text = read_bytes(path).decode("utf-8-sig", errors="replace")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     return [line.partition("#")[0].strip() for line in text.splitlines()]
@@ -87,7 +92,7 @@ def read_asf(path: str | os.PathLike) -> Skeleton:
     sections: dict[str, list[list[str]]] = {}
     for line in _read_lines(path):
         if line.startswith(":"):
-            name, *rest = line[1:].split()
+            name, *rest = line[1:].split() or [""]
             current = sections.setdefault(name.lower(), [])
             current += [rest] if rest else []
         elif line and sections:
@@ -95,7 +100,7 @@ def read_asf(path: str | os.PathLike) -> Skeleton:
     lacking = [name for name in ("root", "bonedata", "hierarchy") if not sections.get(name)]
     if lacking:
         raise InputError(f"{path} is not a whole ASF skeleton: it has no :{', :'.join(lacking)}")
-    units = {words[0].lower(): words[-1].lower() for words in sections.get("units", [])}
+    units = {words[0].lower(): words[-1].lower() for words in sections.get("units", []) if words}
     radians = units.get("angle", "deg").startswith("rad")
     bones = {"root": _root(sections["root"], path, radians), **_bones(sections["bonedata"], path, radians)}
     parents = _parents(sections["hierarchy"], bones, path)

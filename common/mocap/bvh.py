@@ -14,7 +14,8 @@ import numpy as np
 from numpy import ndarray as Array
 
 from common.errors import InputError
-from common.mocap.motion import Motion, check_finite, moved, turned
+from common.files.reading import check_bytes, read_bytes
+from common.mocap.motion import BYTES_OF_JOINT, Motion, check_finite, moved, turned
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +43,13 @@ def read_bvh(path: str | os.PathLike) -> Motion:
     nodes, start = _hierarchy(lines, path)
     fps, values = _motion(lines, start, sum(len(node.channels) for node in nodes), path)
     check_finite(values, path)
+    check_bytes(len(nodes) * len(values) * BYTES_OF_JOINT, path.stat().st_size, path)
     return Motion(tuple(node.name for node in nodes), _positions(nodes, values), fps)
 
 
 def _read_lines(path: Path) -> list[str]:
     try:
-        text = path.read_bytes().decode("utf-8-sig", errors="replace")
+        text = read_bytes(path).decode("utf-8-sig", errors="replace")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     lines = [line.strip() for line in text.splitlines()]

@@ -13,12 +13,11 @@ import logging
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
-import yaml
 
 from common.errors import InputError
+from common.files.reading import load_yaml
 from common.skeleton import H36M_17, Skeleton, conversion_matrix
 
 log = logging.getLogger(__name__)
@@ -88,11 +87,7 @@ def read_map(path: str | os.PathLike) -> JointMap:
     Raises:
         InputError: no readable YAML of such lines, or a name that is no joint of Human3.6M's.
     """
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = getattr(error, "strerror", None) or getattr(error, "problem", None) or type(error).__name__
-        raise InputError(f"cannot read the joint map {path}: {reason}") from error
+    content = load_yaml(path)
     if not isinstance(content, dict) or not content:
         raise InputError(f"{path} is no joint map: expected lines such as 'left knee: LeftLeg'")
     joints = {}

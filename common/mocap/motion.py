@@ -11,6 +11,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from common.errors import InputError
+from common.files.reading import most_bytes
 from common.skeleton import H36M_17
 from common.synthetic.behaviour import ARENA, FPS
 from common.synthetic.motion import ANKLE_HEIGHT
@@ -26,7 +27,9 @@ HUMAN = {
     "neck and head": (0.09, 0.45), "shoulders": (0.2, 0.56), "upper arm": (0.15, 0.42), "forearm": (0.13, 0.36),
 }  # fmt: skip
 _J = {name: i for i, name in enumerate(H36M_17.joints)}
+BYTES_OF_JOINT = 96  # in one frame, while its place is found: an axis system and a point in float64
 _TRUSTED_FLOOR = (0.0, 0.16)  # metres in which the lowest ankle of a clip stands if the file's zero is its floor
+_COPIES = 10  # of the points, while they are resampled
 _JUMP = 0.03  # of the height: joints of a rest pose in the first frame are off the second one's by more
 
 
@@ -98,6 +101,9 @@ def resample(points: Array, fps: float, target: float = FPS) -> Array:
     if fps == target or len(points) < 2:
         return points
     count = int((len(points) - 1) * target / fps + 1e-9) + 1
+    if count * points[0].nbytes * _COPIES > most_bytes(points.nbytes):
+        raise InputError(f"{len(points):,} frames at {fps:.3g} a second are {count:,} at {target:g}: is the file's "
+                         "frame time right? --fps gives the rate")  # fmt: skip
     time = np.arange(count) * (fps / target)
     index = np.minimum(time.astype(int), len(points) - 2)
     share = (time - index).reshape(-1, *(1,) * (points.ndim - 1))

@@ -11,6 +11,7 @@ from numpy import ndarray as Array
 
 from common.errors import InputError
 from common.files.npz import load_npz
+from common.files.reading import reading
 from common.mocap.acclaim import read_amc
 from common.mocap.bvh import read_bvh
 from common.mocap.motion import Motion, check_finite
@@ -44,7 +45,8 @@ def read_motion(path: str | os.PathLike, smpl_model: str | os.PathLike | None = 
     }
     if path.suffix.lower() not in readers:
         raise InputError(f"{path}: unknown kind of file {path.suffix!r}; expected one of {', '.join(readers)}")
-    return readers[path.suffix.lower()]()
+    with reading(path, "motion file"):
+        return readers[path.suffix.lower()]()
 
 
 # ------------------------------------------------------------ npz

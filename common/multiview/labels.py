@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from common.errors import InputError
+from common.files.reading import check_bytes, reading
 
 LABELS_FILE = "labels.h5"
 INDEX = ("subj", "seq", "frame", "cam")
@@ -108,7 +109,8 @@ def _read_arrays(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
         raise InputError(
             f"{problem}; expected a multi-view folder: data/make_synthetic.py --multiview {folder} writes one"
         )
-    try:
+    size = path.stat().st_size
+    with reading(path, "HDF5 file", "copy or make it again"):
         with h5py.File(path, "r") as file:
             missing = [key for key in keys if not _is_array(file, key)]
             if missing:
@@ -116,10 +118,9 @@ def _read_arrays(path: Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
                 raise InputError(
                     f"{path} has no array {', '.join(missing)}; it has: {there}; expected {', '.join(keys)}"
                 )
+            for key in keys:
+                check_bytes(file[key].size * max(file[key].dtype.itemsize, 8), size, f"{path}: {key}")
             return {key: np.asarray(file[key][()]) for key in keys}
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        what = " ".join(str(error).split())[:120]
-        raise InputError(f"{path} is truncated, damaged or no HDF5 file ({what}): copy or make it again") from error
 
 
 def _is_array(file: h5py.File, key: str) -> bool:
@@ -127,7 +128,8 @@ def _is_array(file: h5py.File, key: str) -> bool:
     if not isinstance(file.get(key, getlink=True), h5py.HardLink):
         return False
     item = file[key]
-    return isinstance(item, h5py.Dataset) and item.ndim > 0 and not item.external and not item.is_virtual
+    plain = isinstance(item, h5py.Dataset) and not item.dtype.hasobject and item.ndim > 0
+    return plain and not item.external and not item.is_virtual
 
 
 def _numbers(array: np.ndarray, key: str, size: int, path: Path) -> np.ndarray:

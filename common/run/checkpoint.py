@@ -8,23 +8,24 @@ stored, so that `torch.load(weights_only=True)` reads every file of ours; `load`
 import io
 import json
 import logging
-import mmap
+import math
 import os
 import random
 import re
 import warnings
-import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from common.errors import InputError
 from common.files.atomic import write_atomic
-from common.files.reading import check_content, check_pickle, check_zip, open_file
+from common.files.pickled_module import global_names
+from common.files.reading import check_content, open_file
 
 log = logging.getLogger(__name__)
 
@@ -122,21 +123,8 @@ _NOT_PLAIN = re.compile(
 
 
 def _check_names(file: BinaryIO, path: Path) -> None:
-    """Hold the pickles in a file against its size, and what they name against `_NOT_PLAIN`, before torch reads it."""
-    size, names = os.fstat(file.fileno()).st_size, set()
-    if file.read(4) == b"PK\3\4":  # since torch 1.6
-        with zipfile.ZipFile(file) as archive:
-            check_zip(archive, size, path)
-            for info in archive.infolist():
-                if info.filename.rpartition("/")[2] == "data.pkl":
-                    names |= check_pickle(archive.read(info))[1]
-    else:  # before: magic number, protocol, system, the object, the storages' keys, each a pickle
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            end = 0
-            for _ in range(5):
-                end, more = check_pickle(data, end)
-                names |= more
-    file.seek(0)
+    """Hold a file's pickles against its size, and the names in them against `_NOT_PLAIN`, before torch reads it."""
+    names = global_names(file)
     wrong = next((name for name in sorted(names) if _NOT_PLAIN.fullmatch(name)), None)
     if wrong:
         raise InputError(f"cannot load {path}: it holds {wrong}, expected plain tensors; nothing was run")
@@ -239,6 +227,18 @@ def _check_tensors(state_dict: Any, source: str | Path) -> None:
         raise InputError(f"{source}: the weights hold entries that are no tensors of real numbers ({_some(wrong)})")
 
 
+class _WithoutMemory(TorchFunctionMode):
+    """Large tensors made within have a shape and no numbers; small ones, such as a skeleton's graph, have both."""
+
+    def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if function in (torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn):
+            shape = args[0] if args and isinstance(args[0], Sequence) else args
+            if math.prod(shape) > 1 << 14:
+                kwargs["device"] = "meta"
+        return function(*args, **kwargs)
+
+
 def build(make: Callable[[], nn.Module], state: Mapping[str, Any], source: str | Path) -> nn.Module:
     """The network that `make` builds in the sizes read off a file, whose weights `state` cover it: sizes are shapes, or
     numbers beside them, and a file of some bytes can name any.
@@ -262,7 +262,7 @@ def build(make: Callable[[], nn.Module], state: Mapping[str, Any], source: str |
 
     counting = nn.modules.module.register_module_parameter_registration_hook(weigh)
     try:
-        with torch.device("meta"):
+        with torch.random.fork_rng(devices=[]), _WithoutMemory():
             make()
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, ZeroDivisionError, RuntimeError) as error:
         raise InputError(f"{source}: the sizes in it make no network ({error})") from error

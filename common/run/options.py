@@ -27,7 +27,9 @@ from typing import Any, NoReturn
 
 import yaml
 
+from common.errors import InputError, printable
 from common.files.atomic import write_atomic
+from common.files.reading import load_yaml
 
 Table = Sequence[tuple]
 RELEASED = Path(__file__).resolve().parents[2] / "checkpoint" / "released"  # weights of this repository
@@ -105,7 +107,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Leave with one line on stderr and status 2."""
-        self.exit(2, f"error: {' '.join(message.split())}\n")
+        self.exit(2, f"error: {printable(' '.join(message.split()))}\n")
 
     def _get_option_tuples(self, option_string):
         # argparse abbreviates one-dash options even without allow_abbrev; keep its joined form (-e50), drop the rest
@@ -163,17 +165,9 @@ class Parser(argparse.ArgumentParser):
 
     def _load_yaml(self, path: str) -> Mapping:
         try:
-            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            self.error(f"cannot read {path}: {error.strerror}")
-        except UnicodeDecodeError:
-            self.error(f"cannot read {path}: it is not a text file")
-        except (yaml.YAMLError, RecursionError) as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f" in line {mark.line + 1}" if mark else ""
-            self.error(
-                f"cannot read {path}: malformed YAML{where} ({getattr(error, 'problem', None) or type(error).__name__})"
-            )
+            content = load_yaml(path)
+        except InputError as error:
+            self.error(str(error))
         if content is None:
             return {}
         if not isinstance(content, dict):

@@ -16,8 +16,9 @@ from typing import Any, NoReturn
 import torch
 import torch.distributed as dist
 
-from common.errors import InputError
+from common.errors import InputError, printable
 
+_FULL = "error: the memory is full: lower the batch size or the number of workers, or end other programs"
 RESUME = ("-r", "--resume")  # its file is the next word, or there is none
 
 
@@ -90,7 +91,11 @@ def _run(main: Callable[[], None]) -> int:
         return _last_line(f"error: {error}", 2)
     except torch.OutOfMemoryError:
         return _last_line("error: the GPU's memory is full: lower the batch size, or end its other programs", 2)
+    except MemoryError:
+        return _last_line(_FULL, 2)
     except RuntimeError as error:
+        if "DefaultCPUAllocator" in str(error):  # torch has no class for it
+            return _last_line(_FULL, 2)
         if not _is_lost_process(error):
             raise
         line = "error: another process of this run has died or cannot be reached, and none can go on without it"
@@ -111,9 +116,9 @@ def _is_lost_process(error: RuntimeError) -> bool:
 
 
 def _last_line(line: str, status: int) -> int:
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()
-        sys.stderr.write(" ".join(line.split()) + "\n" if line else "")
+    for write in (sys.stdout.flush, lambda: sys.stderr.write(f"{printable(' '.join(line.split()))}\n" if line else "")):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, on a full disk, or never there
+            write()
     return status
 
 
@@ -121,7 +126,7 @@ def _log_to_stderr() -> None:
     class Lines(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
             prefix = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-            return prefix + super().format(record)
+            return prefix + printable(super().format(record))
 
     handler = logging.StreamHandler()
     handler.setFormatter(Lines())

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from common.errors import InputError
+from common.files.reading import reading
 from common.run import checkpoint
 from common.run.run import Run
 from common.run.script import resume_command
@@ -114,6 +115,10 @@ class State(NamedTuple):
             return Progress()
         given = self.path if self.args.resume is True else self.args.resume
         path = checkpoint.state_file(given, self.path.name, folder)
+        with reading(path, "state of a run", "resume from another checkpoint"):
+            return self._resume(path, epochs, option, check, hint)
+
+    def _resume(self, path: Path, epochs: int | None, option: str, check: Callable | None, hint: str) -> Progress:
         saved = checkpoint.load(path, self.run.device)
         self._check_keys(saved, path, hint)
         if check is not None:
@@ -152,12 +157,9 @@ class State(NamedTuple):
         ours = {*known, *self.parts, *self.fixed, "rng", "options", "format"}
         progress = Progress(**known, more={name: value for name, value in saved.items() if name not in ours})
         whole = all(type(number) is int and number >= 0 for number in progress[:2])
-        losses, best = progress.losses, progress.best
-        if not (
-            whole
-            and (losses is None or (isinstance(losses, dict) and {"sums", "rows"} <= losses.keys()))
-            and isinstance(best, float | dict | None)
-        ):
+        scores = progress.best if isinstance(progress.best, dict) else {"": progress.best or 0.0}
+        numbers = all(isinstance(score, int | float) for score in scores.values())
+        if not (whole and numbers and _are_losses(progress.losses)):
             raise InputError(f"{path}: the state of the run is damaged; resume from another checkpoint")
         return progress
 
@@ -185,6 +187,15 @@ def set_random_states(run: Run, saved: dict[str, Any]) -> None:
             "saved by %d processes, resumed by %d: dropout and the like draw afresh", len(states), run.world_size
         )
         checkpoint.set_generators(mine, run=run.generator)
+
+
+def _are_losses(saved: Any) -> bool:
+    """Whether this is `LossBuffer.state_dict()`, or nothing."""
+    if saved is None:
+        return True
+    sums, rows = (saved.get(name) for name in ("sums", "rows")) if isinstance(saved, Mapping) else (None, None)
+    plain = isinstance(sums, torch.Tensor) and sums.dim() == 1 and sums.is_floating_point()
+    return plain and type(rows) is int and rows >= 0
 
 
 def _state_of(part: Any) -> Any:

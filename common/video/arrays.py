@@ -9,6 +9,7 @@ import numpy as np
 
 from common.errors import InputError
 from common.files.npz import load_npz
+from common.files.reading import load_array
 from common.video.numbering import with_gaps
 from common.video.raw import Found, RawKeypoints, numbers, raw_keypoints, size_of
 
@@ -116,11 +117,7 @@ def read_npy(path: Path) -> RawKeypoints:
     Raises:
         InputError: damaged, or another shape.
     """
-    try:
-        points = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is truncated, damaged or no .npy file of numbers ({error})") from error
-    return sequence(numbers(points, path), None, path)
+    return sequence(numbers(load_array(path), path), None, path)
 
 
 def sequence(points: np.ndarray, layout: Any, path: Path) -> RawKeypoints:

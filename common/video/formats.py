@@ -9,6 +9,7 @@ from pathlib import Path
 
 from common.errors import InputError
 from common.files.atomic import natural
+from common.files.reading import reading
 from common.video.arrays import read_npy, read_npz
 from common.video.json_forms import read_json
 from common.video.numbering import with_gaps
@@ -23,13 +24,15 @@ def read_raw(path: str | Path) -> RawKeypoints:
     """
     path = Path(path)
     if path.is_dir():
-        return _read_folder(path)
+        with reading(path, "folder of keypoints"):
+            return _read_folder(path)
     readers: dict[str, Callable[[Path], RawKeypoints]] = {".json": read_json, ".npz": read_npz, ".npy": read_npy}
     if not path.is_file():
         raise InputError(f"{path} does not exist (looked for {path.absolute()})")
     if path.suffix.lower() not in readers:
         raise InputError(f"{path}: unknown kind of file {path.suffix!r}; expected one of {', '.join(readers)}")
-    return readers[path.suffix.lower()](path)
+    with reading(path, "file of keypoints"):
+        return readers[path.suffix.lower()](path)
 
 
 def json_files(folder: Path) -> list[Path]:

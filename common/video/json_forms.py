@@ -4,7 +4,6 @@ annotations (Detectron2, CVAT, PoseTrack), MMPose 0.x and 1.x, Ultralytics, list
 An entry that is no person's keypoints is left out, with a warning that counts them; a file of nothing else is refused.
 """
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from common.errors import InputError
 from common.files.atomic import natural
+from common.files.reading import load_json
 from common.video.arrays import sequence
 from common.video.layouts import layout_by_names
 from common.video.numbering import with_gaps
@@ -47,18 +47,6 @@ def read_json(path: Path) -> RawKeypoints:
     if isinstance(content, list) and _are_people(content):
         return _frames({str(t): people for t, people in enumerate(content)}, None, path)  # MMPose 0.x, Ultralytics
     return sequence(numbers(content, path), None, path)
-
-
-def load_json(path: Path) -> Any:
-    """A file's content; UTF-8 with or without a byte order mark, UTF-16 and UTF-32.
-
-    Raises:
-        InputError: it cannot be read as JSON.
-    """
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as JSON ({error})") from error
 
 
 def is_one_frame(content: Any) -> bool:

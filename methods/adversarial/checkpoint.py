@@ -18,6 +18,7 @@ from torch import Tensor
 
 from common.errors import InputError
 from common.files.npz import load_npz
+from common.files.reading import read_text, reading
 from common.run import checkpoint
 
 # What Lightning's files hold besides data: hyper-parameters (an activation function) and callbacks, by their classes.
@@ -60,7 +61,8 @@ def load(path: str | Path) -> GanCheckpoint:
     Raises:
         InputError: missing, damaged or other file; what was found in it and what was expected.
     """
-    return load_chainer(path) if is_npz(path) else load_lightning(path)
+    with reading(path, "checkpoint of an adversarial lifter", "take another"):
+        return load_chainer(path) if is_npz(path) else load_lightning(path)
 
 
 def is_npz(path: str | Path) -> bool:
@@ -68,7 +70,7 @@ def is_npz(path: str | Path) -> bool:
     path = Path(path)
     if not path.is_file() or not zipfile.is_zipfile(path):
         return path.suffix == ".npz"
-    with zipfile.ZipFile(path) as archive:
+    with reading(path, "checkpoint"), zipfile.ZipFile(path) as archive:
         return any(name.endswith(".npy") for name in archive.namelist())
 
 
@@ -155,9 +157,9 @@ def _options_activation(path: Path) -> str:
     if not path.is_file():
         return "leaky_relu"
     try:
-        options = json.loads(path.read_text())
-        name = options.get("activate_func", "leaky_relu")
-    except (OSError, ValueError, AttributeError) as error:
+        options = json.loads(read_text(path))
+        name = str(options.get("activate_func", "leaky_relu"))
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{path} is no table of options ({error}); it says how the weights beside it were trained"
         ) from error

@@ -74,7 +74,7 @@ def load(path: str | Path) -> SavedEncoderDecoder:
         )
     try:
         sizes = published_sizes(state)
-    except (KeyError, IndexError, ValueError, AttributeError, ZeroDivisionError) as error:
+    except (KeyError, IndexError, ValueError, AttributeError, TypeError, ZeroDivisionError, OverflowError) as error:
         raise InputError(
             f"{path}: the sizes of the network cannot be told from its weights ({error}); is the file whole?"
         ) from error
@@ -99,7 +99,7 @@ def load_network(path: str | Path, args: Any, **changed: Any) -> tuple[nn.Module
             f"{path} is for images of {resolution} pixels, --input_dimension is {args.input_dimension}; leave that out"
         )
     args.input_dimension = resolution
-    model = models.create("encoder_decoder", **found.sizes)
+    model = checkpoint.build(lambda: models.create("encoder_decoder", **found.sizes), found.state, path)
     checkpoint.load_weights(model, found.state, path)
     return model, found
 

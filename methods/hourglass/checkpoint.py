@@ -126,7 +126,7 @@ def _network(state: Mapping[str, Tensor], path: str | Path) -> tuple[str, dict[s
             return "hourglass", _hourglass_sizes(state)
         if "deconv_layers.0.weight" in state:
             return "pose_resnet", _resnet_sizes(state)
-    except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
+    except (KeyError, IndexError, ValueError, TypeError, ZeroDivisionError, OverflowError) as error:
         raise InputError(f"{path}: its weights are no known size of this network ({error}): take another") from error
     found = ", ".join(list(state)[:3])
     raise InputError(

@@ -15,7 +15,7 @@ from common.images import pckh
 from common.images.decode import REFINEMENTS
 from common.images.loader import evaluation_loader
 from common.images.people import Crops
-from common.run.checkpoint import options_json, saved_options
+from common.run.checkpoint import build, options_json, saved_options
 from common.run.gpus import start_on_gpus
 from common.run.options import Parser
 from common.skeleton import layout
@@ -97,7 +97,7 @@ def load_network(args: Namespace, saved: checkpoint.SavedImageNetwork, path: Pat
         raise InputError(f"{path} has no depths: it is of stage 1; score it with --task human2d")
     if saved.sizes["joints"] != layout(joints).num_joints:
         raise InputError(f"{path} finds {saved.sizes['joints']} joints, --dataset {args.dataset} has {joints}")
-    model = models.create(saved.name, **saved.sizes)
+    model = build(lambda: models.create(saved.name, **saved.sizes), saved.state, path)
     checkpoint.load_any_stage(model, saved.state, path)
     return model
 

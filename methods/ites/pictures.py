@@ -9,6 +9,7 @@ import torch
 from common.draw import animation, page
 from common.draw.scene import camera_azimuth, to_z_up
 from common.errors import InputError
+from common.files.names import file_name
 from common.pose_set import PoseSet, Sequence
 from methods.ites.metrics import calibrate_by_procrustes, calibrate_by_scale, depth_flip, ites_evaluation
 from methods.ites.protocol import PROTOCOL, RECORDED_FPS, Predict
@@ -54,8 +55,7 @@ def draw_sequences(predict: Predict, split: PoseSet, args: Any, folder: Path, na
         pose, target = pose - pose[:, :1], target - target[:, :1]
         aligned = calibrate_by_procrustes(pose, target).aligned
         orientation = sequence.camera.orientation
-        action = sequence.action.replace(" ", "_")
-        path = folder / f"{name}_{sequence.subject}_{action}_camera{sequence.view}.gif"
+        path = folder / f"{name}_{file_name(f'{sequence.subject}_{sequence.action}')}_camera{sequence.view}.gif"
         animation.save_animation(
             path,
             [split.keypoints[rows].cpu(), *(to_z_up(p.cpu(), orientation) for p in (aligned, target))],

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from common.draw.colours import COLOURS, FLOOR, INK
 from common.errors import InputError
 from common.files.atomic import atomic_path, write_atomic
+from common.files.reading import load_yaml
 from common.run.log import read_metrics
 
 if TYPE_CHECKING:  # matplotlib takes most of a second to import, so functions that draw import it themselves
@@ -142,14 +141,7 @@ def read_run(folder: Path) -> RunRecord | None:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The table in a YAML file."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        raise InputError(f"cannot read {path}: malformed YAML{where}; mend or move it") from error
+    content = load_yaml(path)
     if not isinstance(content, dict):
         raise InputError(f"cannot read {path}: expected lines such as 'epochs: 50', found {type(content).__name__}")
     return content

@@ -124,7 +124,7 @@ def test_a_map_of_the_users_own(tmp_path, walk):
         ("left knie: a\n", "unknown joint 'left knie'; Human3.6M has: hip, right hip"),
         ("left knee: 3\n", "left knee: expected the name of a joint or a list of names, found 3"),
         ("left knee: []\n", "expected the name of a joint"),
-        ("a: [\n", "cannot read the joint map"),
+        ("a: [\n", "cannot read"),
     ],
 )
 def test_bad_maps(tmp_path, text, words):

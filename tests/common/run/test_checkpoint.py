@@ -5,6 +5,7 @@ import errno
 import os
 import pickle
 import random
+import re
 import resource
 import runpy
 import signal
@@ -98,9 +99,12 @@ def test_kill_at_each_stage(tmp_path, stage):
     assert checkpoint.load(path)["epoch"] == 1
     left = [name for name in os.listdir(tmp_path) if ".tmp" in name]
     assert len(left) == 1
+    other = tmp_path / re.sub(r"\.\w+-", f".00000000_{os.getpid()}-", left[0])  # of another machine
+    own = tmp_path / re.sub(r"_\d+-", f"_{os.getpid()}-", left[0])
+    own.touch(), other.touch()
     checkpoint.save(path, small_state(3))
-    assert left[0] in os.listdir(tmp_path)  # it may belong to a process that is writing now
-    os.utime(tmp_path / left[0], (0, 0))
+    assert set(tmp_path.iterdir()) == {path, other, own}  # these may belong to processes that are writing now
+    os.utime(other, (0, 0)), own.unlink()
     checkpoint.save(path, small_state(3))
     assert os.listdir(tmp_path) == ["ckpt.bin"]
 
