@@ -1,5 +1,6 @@
-"""Find the 3D pose of a person: from images, or from 2D keypoints with any trained lifter; and draw it from all sides.
+"""Find the 3D pose of a person: in a video or pictures, or from 2D keypoints, with any lifter; and draw it.
 
+    python demo.py --input VIDEO       or an image, a folder of them: BlazePose's 2D poses, the best released lifter
     python demo.py --demo IMAGE_OR_FOLDER --load_model FILE [--gpus -1]         image-to-3D network (hourglass)
     python demo.py --input IMAGE --method gan --ckpt FILE --keypoints FILE [--output demo_out]
     python demo.py --method mlp --ckpt FILE --keypoints FOLDER --image-size 1920x1080     a video, any other lifter
@@ -12,8 +13,9 @@ teacher, student, mlp, gcn, videopose, stgcn, gan: without --method what the che
 of OpenPose, COCO (Detectron2), AlphaPose, MMPose or Ultralytics (JSON), of VideoPose3D's inference, or .npz or .npy, in
 any layout of common/video/layouts.py. One person is followed and gaps are filled in; what was found is told joint by
 joint, with a warning of what does not look like the training set. Writes poses.npz, poses.json and poses.bvh (upright,
-metres), film.gif, and film.mp4 where there is ffmpeg. With --load_model instead of --keypoints, a network of
-train_hourglass.py finds the 2D poses of one person in --input: a video (through ffmpeg), a folder of frames, an image.
+metres), film.gif, and film.mp4 where there is ffmpeg. Without --keypoints the 2D poses are found in --input, a video
+(by PyAV, or ffmpeg on the PATH), a folder of frames, an image: by BlazePose (pip install -r requirements-video.txt; two
+files are fetched at the first run), by rtmlib, or, with --load_model, by a network of train_hourglass.py.
 
 gan: writes besides openpose_detect.jpg (the 2D pose over the picture), rot_000_degree.png to rot_345_degree.png (a view
 every 15 degrees), turning.gif, and pose_3d.npz, which has no unit: Kudo's joints are 1 from the hip on average across
@@ -24,17 +26,14 @@ unless --vis-html asks for a page.
 import logging
 import sys
 from argparse import Namespace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-import models
 from common.draw import turntable  # fmt: skip
 from common.errors import InputError
 from common.files.npz import save_npz
 from common.images.decode import REFINEMENTS
-from common.run import checkpoint  # fmt: skip
 from common.run.gpus import gpu_numbers, start_on_gpus
 from common.run.options import Parser, number, saved_file
 from common.run.run import Run, start  # fmt: skip
@@ -42,9 +41,8 @@ from common.run.script import run_script  # fmt: skip
 from common.video import find, frames  # fmt: skip
 from common.video.frames import Pictures
 from common.video.read import LAYOUT_NAMES, KeypointFile
-from methods import lifters, video_lifting  # fmt: skip
-from methods.hourglass import checkpoint as hourglass_checkpoint
-from methods.hourglass import evaluation, pictures  # fmt: skip
+from methods import detectors, lifters, released, several_people, video_lifting  # fmt: skip
+from methods.hourglass import pictures
 
 OPTIONS = (
     ("--input", Path, None, "picture, video or folder of frames; none: blank paper", "IMAGE"),
@@ -53,10 +51,10 @@ OPTIONS = (
     ("--demo", Path, None, "hourglass: an image or a folder of images", "IMAGE"),
     ("--load_model", str, "",
      "of train_hourglass.py or released: for hourglass, or the 2D model in front of a lifter", "FILE"),
-    ("--box", find.parse_box, None, "2D model: all that the person walks through, pixels; default: all", "X,Y,W,H"),
     ("--gpus", str, "", "hourglass: 0: that GPU, -1: the CPU", "N"),
     ("--refine", REFINEMENTS, "taylor", "hourglass: where on the map a joint is"),
-    ("--ckpt", saved_file, None, "trained lifter: a file, or released/NAME for one of this repository", "FILE"),
+    ("--ckpt", saved_file, None,
+     "trained lifter: a file, or released/NAME for one of this repository; default: the best of those", "FILE"),
     ("--keypoints", Path, None, "2D pose: .json, .npz, .npy, or a folder of JSON", "FILE"),
     ("--layout", str, None, f"joints of the 2D pose: {', '.join(LAYOUT_NAMES)} (else found)", "NAME"),
     ("--thr", number(float, 0), 0.1, "a joint of less confidence is missing; Detectron's are low: 0.02"),
@@ -76,6 +74,7 @@ NO_CAFFE = (
 def options_parser() -> Parser:
     parser = Parser(__doc__)
     parser.add_table("Input and method", OPTIONS)
+    parser.add_table("2D poses of pictures", detectors.OPTIONS)
     parser.add_table("Keypoints of a video", video_lifting.OPTIONS)
     parser.add_run_options(training=False, draws=False)
     parser.accept(INPUT_SIZE)
@@ -98,10 +97,11 @@ def main() -> None:
 
 def from_keypoints(args: Namespace, run: Run, saved: lifters.SavedLifter, images: Pictures | None) -> None:
     """Lift what a file holds, or what the 2D model finds in the pictures."""
-    raw = None
-    if args.load_model:
-        finder, _ = load_finder(args, run)
-        raw = find.find_in_video(finder, images, args.thr, args.box, partial(run.progress, text="2D poses"))
+    raw = None if args.keypoints else detectors.find_poses(args, run, images)
+    if args.people != 1:
+        files, report = several_people.write_all(args, run, saved, images, raw)
+        print(report)
+        return told(files, args.output)
     found, size, fps, report = video_lifting.read(args, images, saved, raw)
     images = None if images is None else images.part(slice(found.rows.start, found.rows.stop))
     print(report)
@@ -118,20 +118,25 @@ def from_keypoints(args: Namespace, run: Run, saved: lifters.SavedLifter, images
         written, how = video_lifting.write(args.output, found, poses, saved.method, fps, args, images, not files)
         print(how)
         files += written
-    names = [file.name for file in files]
-    print(f"{len(files)} files in {args.output}: {', '.join(names if len(names) < 9 else names[:2] + names[-6:])}")
+    told(files, args.output)
+
+
+def told(files: list[Path], folder: Path) -> None:
+    names = [str(file.relative_to(folder)) if folder in file.parents else file.name for file in files]
+    print(f"{len(files)} files in {folder}: {', '.join(names if len(names) < 9 else names[:2] + names[-6:])}")
 
 
 def check_options(parser: Parser, args: Namespace) -> None:
-    """Refuse 2D poses from nowhere or from two sides."""
-    if args.ckpt is None:
-        parser.error("which lifter? give --ckpt FILE; of images: --demo IMAGE --load_model FILE")
-    if args.keypoints and args.load_model:
-        parser.error("both --keypoints and --load_model give 2D poses: leave one out")
-    if args.keypoints is None and not (args.load_model and args.input):
-        parser.error(
-            "which 2D pose? give --keypoints FILE (OpenPose, COCO, AlphaPose), or --input VIDEO with --load_model FILE"
-        )
+    """Refuse 2D poses from nowhere or from two sides; fill in the detector and the lifter."""
+    if args.keypoints and (args.load_model or args.detector):
+        other = "--load_model" if args.load_model else "--detector"
+        parser.error(f"both --keypoints and {other} give 2D poses: leave one out")
+    if args.keypoints is None and args.input is None:
+        parser.error("which person? give --input VIDEO (an image, a folder), or --keypoints FILE (OpenPose, COCO, ...)")
+    args.detector = args.detector or ("hourglass" if args.load_model else "blazepose")
+    if (args.detector == "hourglass") != bool(args.load_model) and not args.keypoints:
+        parser.error("--detector hourglass and --load_model FILE, a network of train_hourglass.py, go together")
+    args.ckpt = args.ckpt or released.best()
 
 
 def draw(found: KeypointFile, poses: np.ndarray, images: Pictures | None, args: Namespace, fps: float) -> list[Path]:
@@ -173,7 +178,7 @@ def from_images(parser: Parser, args: Namespace) -> None:
         parser.error(f"--gpus {args.gpus}: the demo takes one, or -1 for the CPU")
     run = start_on_gpus(args, sys.argv)
     files = pictures.image_files(source)
-    finder, has_depths = load_finder(args, run)
+    finder, has_depths = detectors.load_finder(args, run)
     if not has_depths:
         logging.warning("%s has no depths (stage 1): 2D poses only", args.load_model)
     names, found = pictures.picture_names(files), {}
@@ -186,19 +191,6 @@ def from_images(parser: Parser, args: Namespace) -> None:
     if args.vis_html:
         print(f"page: {pictures.save_page(args.vis_html, found)}")
     print(f"{len(found)} of {len(files)} images; results in {args.output}")
-
-
-def load_finder(args: Namespace, run: Run) -> tuple[find.Finder, bool]:
-    """The image network of --load_model, and whether it has depths."""
-    path = hourglass_checkpoint.find_weights(args.load_model)
-    saved = hourglass_checkpoint.load(path)
-    model = checkpoint.build(lambda: models.create(saved.name, **saved.sizes), saved.state, path)
-    hourglass_checkpoint.load_any_stage(model, saved.state, path)
-    model = model.to(run.device, memory_format=evaluation.memory_format(run.device)).eval()
-    predict = evaluation.network(model, run, hourglass_checkpoint.arch_of(saved))
-    trained = checkpoint.saved_options(saved.file)
-    size = tuple(trained.get(name, saved.sizes.get("size", 256)) for name in ("input_h", "input_w"))
-    return find.Finder(predict, size, args.refine, run.device), saved.sizes["depth"]
 
 
 if __name__ == "__main__":

@@ -337,8 +337,9 @@ class Run:
             return "there is no good checkpoint yet; look at the options, or try a lower learning rate"
         return f"the last good checkpoint is {self.last_checkpoint}; try a lower learning rate in a new run"
 
-    def progress(self, items: Iterable, total: int | None = None, text: str = "") -> Iterable:
-        """`items` behind a progress bar on stderr: only on rank 0, and only on a terminal."""
+    def progress(self, items: Iterable, total: int | None = None, text: str = "", unit: str = "it") -> Iterable:
+        """`items` behind a progress bar on stderr, with units a second: only on rank 0, and only on a terminal."""
         from tqdm import tqdm
 
-        return tqdm(items, desc=text, total=total, leave=False, disable=not self.is_main or not sys.stderr.isatty())
+        hidden = not self.is_main or not sys.stderr.isatty()
+        return tqdm(items, desc=text, total=total, unit=unit, leave=False, disable=hidden)

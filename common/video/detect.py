@@ -3,6 +3,8 @@
 A detector is a function that is given the pictures of a video one after the other. NumPy; pixels, x right, y down.
 """
 
+import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +17,8 @@ from common.threads import cores
 from common.video import blazepose
 from common.video.blazepose import BlazePose, Box, Person, Region
 from common.video.formats import RawKeypoints
+
+log = logging.getLogger(__name__)
 
 _LOOK_EVERY = 10  # frames, after which more people are looked for
 _SAME = 0.15  # distance of two bodies' joints, of half the side of the smaller region, below which they are one
@@ -41,10 +45,12 @@ def find_in_video(
     Raises:
         InputError: nobody is found, or there are no pictures.
     """
-    people, size = [], None
+    people, size, start = [], None, time.perf_counter()
     for image in progress(images, len(images)):
         size = image.size
         people.append([pose[:, :3] for pose in detector.people(image)])
+    seconds = time.perf_counter() - start
+    log.info("%s: %d pictures in %.1f s, %.1f a second", where, len(people), seconds, len(people) / max(seconds, 1e-9))
     if not any(people):
         looked = f"{len(people)} picture{'s' * (len(people) != 1)}" + (f" of {size[0]} x {size[1]}" if size else "")
         place = f" inside --box {','.join(f'{value:g}' for value in box)}" if box else ""
@@ -53,6 +59,33 @@ def find_in_video(
             "walks through, or another video"
         )
     return RawKeypoints(people, [str(i) for i in range(len(people))], detector.layout, size)
+
+
+# ------------------------------------------------------------ rtmlib
+
+
+def rtmlib_detector(people: int | None = 1) -> Detector:
+    """RTMPose's 17 joints of COCO by rtmlib, which fetches its weights by itself; `people`: the largest; None: all.
+
+    Raises:
+        InputError: rtmlib is not installed, or cannot load its weights.
+    """
+    try:
+        from rtmlib import Body
+    except ImportError as error:
+        raise InputError(f"--detector rtmlib needs rtmlib ({error}): pip install rtmlib onnxruntime") from error
+    try:
+        body = Body(mode="balanced", backend="onnxruntime", device="cpu")
+    except Exception as error:  # of its downloads, its archives and onnxruntime
+        raise InputError(f"rtmlib cannot load its weights ({' '.join(str(error).split())[:120]})") from error
+
+    def find(image: Image.Image) -> list[np.ndarray]:
+        points, scores = body(np.ascontiguousarray(np.asarray(image)[..., ::-1]))  # as OpenCV has them: blue first
+        found = list(np.concatenate((points, scores[..., None]), -1, dtype=float))
+        found.sort(key=lambda pose: -np.ptp(pose[:, :2], axis=0).prod())
+        return found[:people]
+
+    return Detector(find, "coco17")
 
 
 # ------------------------------------------------------------ BlazePose

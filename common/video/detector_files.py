@@ -15,7 +15,7 @@ from common.files.atomic import write_atomic
 
 log = logging.getLogger(__name__)
 
-FOLDER = Path("checkpoint/detectors")
+FOLDER = Path(__file__).resolve().parents[2] / "checkpoint/detectors"
 WHEEL = "mediapipe==0.10.21"  # Apache-2.0; later ones hold no models
 # In the wheel, and sha256.
 BLAZEPOSE = (

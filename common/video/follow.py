@@ -27,6 +27,7 @@ FOLLOWING = (
 FOUND, INTERPOLATED, GUESSED = 0, 1, 2  # a joint: seen, from frames before and after, from its neighbours
 # How far a person may be from where it was, as a share of its size: at once, for each frame of a gap, and at most.
 _REACH, _REACH_PER_FRAME, _MOST_REACH = 0.5, 0.05, 1.0
+_LATELY = 6  # frames, whose motion tells where a person is next
 _NEEDED = ("right hip", "left hip", "right shoulder", "left shoulder")
 _FILL_ORDER = (
     "hip", "thorax", "spine", "neck", "head",
@@ -59,7 +60,8 @@ def follow(
 ) -> list[Person]:
     """Every person of a video, the largest (in pixels, times frames, times score) first.
 
-    Frame by frame the nearest pairs of a person and of a pose, by the mean distance of their joints, are joined first.
+    Frame by frame the nearest pairs of a person, as it moves on, and of a pose, by the mean distance of their joints,
+    are joined first.
     A person may be away for `max_gap` frames. Where no frame has two poses, all are one person's.
 
     Args:
@@ -92,7 +94,7 @@ def _matched(active: list, poses: list[np.ndarray], t: int) -> tuple[list, list[
     """A track, or None for a new one, for each pose of frame t."""
     if not active or not poses:
         return [None] * len(poses), poses
-    last, gap = np.stack([track[-1][1] for track in active]), np.array([t - track[-1][0] for track in active])
+    last, gap = np.stack([_ahead(track, t) for track in active]), np.array([t - track[-1][0] for track in active])
     distance = _distances(last, np.stack(poses))
     distance[distance > np.minimum(_REACH + _REACH_PER_FRAME * (gap - 1), _MOST_REACH)[:, None]] = np.inf
     chosen: list = [None] * len(poses)
@@ -103,6 +105,17 @@ def _matched(active: list, poses: list[np.ndarray], t: int) -> tuple[list, list[
         chosen[j] = active[i]
         distance[i], distance[:, j] = np.inf, np.inf
     return chosen, poses
+
+
+def _ahead(track: list[tuple[int, np.ndarray]], t: int) -> np.ndarray:
+    """A track's last pose, moved on to frame t as its middle has moved lately: people who cross walk on."""
+    pose = track[-1][1].copy()
+    (first, before), (last, _) = track[-_LATELY:][0], track[-1]
+    both = _seen(before) & _seen(pose)
+    if last > first and both.any():
+        speed = (pose - before)[both, :2].mean(0) / (last - first)
+        pose[:, :2] += speed * min(t - last, _LATELY)
+    return pose
 
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
