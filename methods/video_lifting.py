@@ -4,6 +4,7 @@ import argparse
 import logging
 import shutil
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from common.video import report, upright
 from common.video.follow import FOLLOWING
 from common.video.formats import read_raw
 from common.video.frames import Pictures
-from common.video.numbering import is_even, on_pictures, placed_on_pictures, shown_at
+from common.video.numbering import common_rate, is_even, on_pictures, placed_on_pictures, shown_at
 from common.video.raw import RawKeypoints
 from common.video.read import FPS, KeypointFile, image_size, read_keypoints
 from common.video.write import save_poses
@@ -54,8 +55,8 @@ def read(
     found = read_keypoints(source, args.layout, args.thr, args.person, args.max_gap, args.smooth, raw=raw)
     size = args.image_size or found.size or (images[0].size if images is not None else None)
     said = args.fps or found.fps or (images.fps if images is not None and len(images) > 1 else None)
-    if found.times is not None and len(found.times) > 1:
-        said = said or 1 / float(np.diff(found.times).mean())
+    if found.times is not None and not (said and is_even(found.times, said)):
+        said = common_rate(found.times)
     fps = said or FPS
     for line in report.warnings(found, size, lifters.sees(saved)):
         log.warning("%s: %s", source, line)
@@ -138,7 +139,8 @@ def chosen(images: Pictures | None, rows: np.ndarray) -> Sequence | None:
     """The pictures of those frames; a single one stands for all and stays."""
     if images is None or len(images) == 1:
         return images
-    return page.Lazy(len(rows), lambda i: images[int(rows[i])])
+    get = lru_cache(maxsize=1)(images.__getitem__)  # one that is shown several times is read once
+    return page.Lazy(len(rows), lambda i: get(int(rows[i])))
 
 
 def write_page(path: Path, points: np.ndarray, world: np.ndarray, method: str, fps: float, images: Any) -> Path:

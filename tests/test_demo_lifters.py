@@ -179,7 +179,7 @@ def test_bare_weights_and_other_words_for_them(work, script):
 def test_frames_that_come_unevenly_are_shown_at_their_times(work, script):
     """A pause of half a second: npz and JSON say when, BVH, film and page wait."""
     times = np.array([0, 0.1, 0.2, 0.3, 0.8, 0.9, 1.0])
-    np.savez("uneven.npz", keypoints=video()[:7], layout="h36m17", times=times, fps=10.0, image_size=(1000, 1002))
+    np.savez("uneven.npz", keypoints=video()[:7], layout="h36m17", times=times, fps=7.0, image_size=(1000, 1002))
     ckpt = checkpoint("mlp", network("mlp"))
     done = script(DEMO, "--device", "cpu", "--ckpt", ckpt, "--keypoints", "uneven.npz", "--vis-html", "page.html")
     assert done.status == 0 and "10 frames per second, unevenly, from 0.00 to 1.00 s" in done.out, done.err

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 # Frames for each one with a line in the file: more, and the numbers mean otherwise. Of a long video fewer.
 _SPARSE, _SPARSE_AND_LONG, _LONG = 50, 10, 200_000
-_LONGEST = 500_000  # pictures of a film
+_LONGEST, _FASTEST = 500_000, 240  # pictures of a film, and in a second
 _ENOUGH, _IRREGULAR = 10, 3  # frames, and times the smallest step: irregular numbers count, too
 
 
@@ -99,6 +99,11 @@ def _rising(rows: list[int]) -> list[int] | None:
 
 
 # ------------------------------------------------------------ uneven times
+
+
+def common_rate(times: np.ndarray) -> float | None:
+    """Frames per second of the median step between `times` (T,), seconds; None of a single one."""
+    return float(1 / np.median(np.diff(times)).clip(1 / _FASTEST)) if len(times) > 1 else None
 
 
 def is_even(times: np.ndarray, fps: float) -> bool:

@@ -27,7 +27,7 @@ def save_poses(
         found: the 2D poses that were lifted.
         camera: (T, 17, 3), camera axes, the hip at the origin, in the lifter's unit.
         world: (T, 17, 3), metres, z up, on the floor.
-        fps: frames per second, the mean where they come unevenly.
+        fps: frames per second; of the BVH file, where they come unevenly.
         about: what else to say of them (text and numbers): the method, the checkpoint, the camera's pitch.
     """
     files = [folder / f"poses.{kind}" for kind in ("npz", "json", "bvh")]

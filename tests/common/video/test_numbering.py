@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from common.errors import InputError
-from common.video.numbering import at_rate, is_even, last_number, on_pictures, shown_at, with_gaps
+from common.video.numbering import at_rate, common_rate, is_even, last_number, on_pictures, shown_at, with_gaps
 
 FILE = Path("a.json")
 
@@ -71,6 +71,7 @@ def test_an_even_film_of_uneven_frames():
     even = at_rate(line, times, 10)
     assert even.shape == (11, 2, 2) and np.allclose(even[:, 0, 0], 2 + np.arange(11) / 10)
     assert not is_even(times, 10) and is_even(times[:4], 10) and is_even(times[:1], 10)
+    assert common_rate(times) == pytest.approx(10) and common_rate(times[:1]) is None
     jitter = np.arange(500) / 29.97 + np.random.default_rng(0).uniform(-0.004, 0.004, 500)
     assert is_even(jitter, 29.97) and shown_at(jitter, 29.97).tolist() == list(range(500))
 
