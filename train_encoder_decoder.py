@@ -114,7 +114,7 @@ def main() -> None:
                 best = row["val_synthesis"] if improved else best
             stop = run.stop_requested
             if improved or stop:
-                now = Progress(epoch, i + 1, record.state_dict(), best, {"scores": row})
+                now = Progress(epoch, i + 1, record.state_dict(), best, {"scores": row, "stopped": stop})
                 if improved:
                     run.save(args.checkpoint / "best-model.pth", state.contents(now))
                 if stop:

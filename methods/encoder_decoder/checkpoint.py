@@ -177,7 +177,7 @@ def resume(state: State, steps: int, total: int) -> Progress:
 
     progress = state.resume(check=check_stage)
     done = progress.epoch * steps + progress.step
-    if done >= total:
+    if done >= total and not progress.more.get("stopped"):  # stopped in its last step: the last row is to come
         raise InputError(
             f"{state.args.resume} has finished {done} steps; to go on, ask for more --epochs and "
             "--num_training_iterations"
