@@ -73,10 +73,10 @@ def length_templates(path: str | os.PathLike | None = None) -> Tensor:
 def _read_templates(path: Path) -> np.ndarray:
     count = H36M_16.num_joints - 1
     try:
-        lengths = np.load(path, allow_pickle=False)
+        lengths = np.load(path, mmap_mode="r", allow_pickle=False)  # a header that claims more than is there fails
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}; expected bone lengths, .npy") from error
-    except (ValueError, EOFError) as error:
+    except Exception as error:  # a damaged file can fail in any way
         raise InputError(f"{path} is not an .npy file of numbers: expected bone lengths (people, {count})") from error
     if not isinstance(lengths, np.ndarray) or lengths.dtype.kind not in "fiu":
         raise InputError(f"{path} does not hold one array of numbers: expected bone lengths (people, {count}), .npy")

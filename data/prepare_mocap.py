@@ -167,7 +167,7 @@ def read_clip(file: Path, joint_map, args) -> Clip:
     fps = args.fps or motion.fps
     if not fps > 0:
         raise InputError(f"{file} does not say how many frames a second has; give it with --fps")
-    poses = mocap.resample(mocap.without_rest_pose(poses), fps)
+    poses = mocap.resample(mocap.without_rest_pose(poses), fps, path=file)
     metres = args.unit or motion.unit
     unit, metres = (f"{metres:.4g} m", metres) if metres else mocap.find_unit(poses, file)
     return Clip(file, person_of(file, args.source, args.subject_pattern), poses, metres, unit, preset, motion.up)

@@ -41,17 +41,17 @@ def work(tmp_path, monkeypatch):
 
 
 def test_an_input_and_nothing_else(work, script, monkeypatch, tmp_path):
-    monkeypatch.setattr(released, "FOLDER", tmp_path / "released")
+    monkeypatch.setattr(released, "RELEASED", tmp_path / "released")
     (tmp_path / "released").mkdir()
     refused = script(DEMO, "--input", "frames")
-    assert_refused(refused, "which lifter?", str(tmp_path / "released"), "--ckpt FILE")
-    (tmp_path / "mlp.bin").rename(tmp_path / "released/mlp.bin")
-    (tmp_path / "released/mlp.md").write_text("its card")
+    assert_refused(refused, str(tmp_path / "released"), "--ckpt FILE")
+    best = tmp_path / f"released/{released.BEST}.pth"
+    (tmp_path / "mlp.bin").rename(best)
     done = script(DEMO, "--input", "frames")
     assert done.status == 0, done.err
     assert work == [(detector_files.FOLDER, 1, None)] and detector_files.FOLDER == ROOT / "checkpoint/detectors"
     poses = load_npz("demo_out/poses.npz")
-    assert poses["poses"].shape == (FRAMES, 17, 3) and str(poses["checkpoint"]).endswith("mlp.bin")
+    assert poses["poses"].shape == (FRAMES, 17, 3) and str(poses["checkpoint"]).endswith(best.name)
     assert "layout h36m17" in done.out and "1000 x 1002 pixels" in done.out
 
 

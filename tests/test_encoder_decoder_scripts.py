@@ -19,6 +19,7 @@ from common.errors import InputError
 from common.files.npz import save_npz
 from common.multiview.write import write_multiview
 from common.run import checkpoint  # fmt: skip
+from common.run.run import Run  # fmt: skip
 from common.skeleton import H36M_17
 from methods.encoder_decoder import checkpoint as encoder_decoder_checkpoint
 from methods.encoder_decoder import data as encoder_decoder  # fmt: skip
@@ -120,6 +121,21 @@ def test_fewer_steps_and_then_more_are_the_same_as_all(here, script, monkeypatch
     assert_refused(
         script("train_encoder_decoder_pose.py", *POSE, "-e", 3, "-c", "parts_pose", "-r", "parts_pose"), "finished"
     )
+
+
+def test_a_signal_in_the_last_step_loses_no_row(here, script, monkeypatch):
+    options = ("train_encoder_decoder_pose.py", *POSE, "-e", 1)
+    asked = []
+    monkeypatch.setattr(Run, "stop_requested", property(lambda run: asked.append(0)))
+    assert script(*options, "-c", "whole_last").status == 0
+    steps = len(asked)
+    monkeypatch.setattr(Run, "stop_requested", property(lambda run: asked.append(0) or len(asked) == 2 * steps))
+    done = script(*options, "-c", "stopped_last")
+    assert done.status == 143 and not (here / "stopped_last/metrics.csv").exists(), done
+    done = script(*options, "-c", "stopped_last", "-r", "stopped_last")
+    assert done.status == 0, done.err
+    assert metric_rows("stopped_last") == metric_rows("whole_last") and (here / "stopped_last/curves.png").exists()
+    assert_refused(script(*options, "-c", "stopped_last", "-r", "stopped_last"), "finished")
 
 
 STAGES = {

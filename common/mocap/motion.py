@@ -87,11 +87,11 @@ def without_rest_pose(poses: Array) -> Array:
     return poses[1:] if steps[0] > leap else poses
 
 
-def resample(points: Array, fps: float, target: float = FPS) -> Array:
+def resample(points: Array, fps: float, target: float = FPS, path: object = "the motion") -> Array:
     """Points (T, ...) at `target` frames per second: cubic between the frames (Catmull-Rom), exact on them.
 
     Raises:
-        InputError: the rate is not a positive number.
+        InputError: the rate is not a positive number, or so low that the frames would be without number.
     """
     if not (np.isfinite(fps) and fps > 0):
         raise InputError(f"found {fps} frames per second; expected a number above 0 (--fps gives it)")
@@ -102,7 +102,7 @@ def resample(points: Array, fps: float, target: float = FPS) -> Array:
         return points
     count = int((len(points) - 1) * target / fps + 1e-9) + 1
     if count * points[0].nbytes * _COPIES > most_bytes(points.nbytes):
-        raise InputError(f"{len(points):,} frames at {fps:.3g} a second are {count:,} at {target:g}: is the file's "
+        raise InputError(f"{path}: {len(points):,} frames at {fps:.3g} a second are {count:,} at {target:g}: is the "
                          "frame time right? --fps gives the rate")  # fmt: skip
     time = np.arange(count) * (fps / target)
     index = np.minimum(time.astype(int), len(points) - 2)

@@ -7,6 +7,7 @@ import csv
 import io
 import logging
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -38,8 +39,10 @@ class EventFile:
 
         self._event, self._summary, self._session = event_pb2.Event, summary_pb2.Summary, event_pb2.SessionLog
         self._record_writer = RecordWriter
-        # TensorBoard reads the files of a folder in the order of their names.
-        self.path = folder / f"events.out.tfevents.{time.time():017.6f}.{socket.gethostname()}.{os.getpid()}"
+        # TensorBoard reads the files of a folder in the order of their names, also where the clock was set back.
+        stamps = [re.match(r"events\.out\.tfevents\.(\d{1,10}\.\d{6})", file.name) for file in folder.glob("events*")]
+        now = max([time.time(), *(float(stamp[1]) + 1e-3 for stamp in stamps if stamp)])
+        self.path = folder / f"events.out.tfevents.{now:017.6f}.{socket.gethostname()}.{os.getpid()}"
         start = self._session(status=self._session.START)
         self._append([self._event(file_version="brain.Event:2"), self._event(step=first_step, session_log=start)])
 

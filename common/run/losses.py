@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import torch
 
-from common.errors import NonFiniteLoss
+from common.errors import InputError, NonFiniteLoss
 
 
 class Processes(Protocol):
@@ -46,6 +46,8 @@ class LossBuffer:
         self.sums = torch.zeros(len(self.names), dtype=torch.float64)
         self.rows = 0
         if state is not None:
+            if state["sums"].shape != self.sums.shape:
+                raise InputError(f"the state has losses of {len(state['sums'])} terms, this run has {len(names)}")
             self.sums, self.rows = state["sums"].cpu().clone(), int(state["rows"])
 
     def record(self, i: int, values: torch.Tensor, rows: int | None = None) -> None:

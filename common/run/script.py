@@ -1,6 +1,7 @@
 """Around a script's `main`: one-line errors, signals, logging, and the world of processes that torchrun makes."""
 
 import contextlib
+import errno
 import logging
 import os
 import shlex
@@ -64,10 +65,12 @@ def run_script(main: Callable[[], None]) -> NoReturn:
     """Run a script's `main` and leave with its exit status.
 
     InputError: one line `error: ...` on stderr, status 2. SIGINT, SIGTERM: one line, status 130, 143. Another process
-    of the run has died: one line, status 1. A closed pipe (`| head`): no line, status 141. Anything else is a bug and
-    keeps its traceback.
+    of the run has died: one line, status 1. A closed pipe (`| head`): no line, status 141. Memory or disk full: one
+    line, status 2. Anything else is a bug and keeps its traceback.
     """
     torch.set_flush_denormal(True)  # numbers below 1e-38 are 0: some CPUs multiply others many times slower
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # None where the descriptor was closed before the start
+    sys.stderr = sys.stderr or open(os.devnull, "w")
     _log_to_stderr()
     signals = Signals()
     before = {number: signal.signal(number, signals) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -105,9 +108,21 @@ def _run(main: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         return _last_line("interrupted", 128 + signal.SIGINT)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python's own flush at exit stays silent
+        _to_nowhere(sys.stdout)
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EBADF, errno.EIO):
+            raise
+        status = _last_line(f"error: cannot write: {error.strerror}; --resume goes on from the state saved last", 2)
+        _to_nowhere(sys.stdout)
+        return status
     return 0
+
+
+def _to_nowhere(stream: Any) -> None:
+    """Have what is still to be written to a stream vanish: Python's own flush at exit stays silent."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _is_lost_process(error: RuntimeError) -> bool:

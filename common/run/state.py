@@ -157,9 +157,8 @@ class State(NamedTuple):
         ours = {*known, *self.parts, *self.fixed, "rng", "options", "format"}
         progress = Progress(**known, more={name: value for name, value in saved.items() if name not in ours})
         whole = all(type(number) is int and number >= 0 for number in progress[:2])
-        scores = progress.best if isinstance(progress.best, dict) else {"": progress.best or 0.0}
-        numbers = all(isinstance(score, int | float) for score in scores.values())
-        if not (whole and numbers and _are_losses(progress.losses)):
+        tables = (progress.best, progress.more.get("row"), progress.more.get("scores"))
+        if not (whole and all(map(_are_scores, tables)) and _are_losses(progress.losses)):
             raise InputError(f"{path}: the state of the run is damaged; resume from another checkpoint")
         return progress
 
@@ -187,6 +186,12 @@ def set_random_states(run: Run, saved: dict[str, Any]) -> None:
             "saved by %d processes, resumed by %d: dropout and the like draw afresh", len(states), run.world_size
         )
         checkpoint.set_generators(mine, run=run.generator)
+
+
+def _are_scores(saved: Any) -> bool:
+    """Whether this is a number or a table of numbers, or nothing."""
+    numbers = saved.values() if isinstance(saved, Mapping) else () if saved is None else (saved,)
+    return all(isinstance(number, int | float) for number in numbers)
 
 
 def _are_losses(saved: Any) -> bool:

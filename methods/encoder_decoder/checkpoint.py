@@ -179,7 +179,7 @@ def resume(state: State, steps: int, total: int) -> Progress:
 
     progress = state.resume(check=check_stage)
     done = progress.epoch * steps + progress.step
-    if done >= total:
+    if done >= total and not progress.more.get("stopped"):  # stopped in its last step: the last row is to come
         raise InputError(
             f"{state.args.resume} has finished {done} steps; to go on, ask for more --epochs and "
             "--num_training_iterations"
@@ -194,7 +194,7 @@ def save_or_stop(state: State, now: Progress, record: LossBuffer, done: int, imp
     """
     stop = state.run.stop_requested
     if improved or stop:
-        now = now._replace(losses=record.state_dict())
+        now = now._replace(losses=record.state_dict(), more={**now.more, "stopped": stop})
     if improved:
         state.run.save(state.path.with_name(BEST), state.contents(now))
     if stop:

@@ -10,7 +10,7 @@ import torch.distributed as dist
 import yaml
 
 from common.errors import InputError
-from common.run.log import RunLog, read_metrics
+from common.run.log import EventFile, RunLog, read_metrics
 
 ARGS = Namespace(lr=0.1, keypoints="gt")
 FULL = Path("/dev/full")
@@ -125,3 +125,11 @@ def test_without_tensorboard_the_run_goes_on(tmp_path, caplog, monkeypatch):
         log.epoch(0, {"loss": 1})
     assert caplog.text.count("no TensorBoard events from here on") == 1
     assert len(read_metrics(tmp_path / "metrics.csv")) == 1
+
+
+def test_a_clock_set_back_keeps_the_order_of_the_events(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboard")
+    monkeypatch.setattr("time.time", lambda: 2e9)
+    first = EventFile(tmp_path, 0).path
+    monkeypatch.setattr("time.time", lambda: 1e9)
+    assert EventFile(tmp_path, 5).path.name > first.name

@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import signal
+import subprocess
 import sys
 import textwrap
 import time
@@ -19,6 +20,7 @@ from common.run.options import Parser
 from common.run.run import Signals, start
 from common.run.script import resume_command, run_script
 from common.run.state import random_states, set_random_states
+from tests.conftest import ROOT
 from tests.processes import run_as_two
 
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
@@ -615,3 +617,28 @@ def test_uncapturable_step_is_one_line():
     with pytest.raises(InputError, match="--no_cuda_graphs"):
         for _ in range(5):
             fast(torch.arange(16, device=run.device))
+
+
+def say(script_words: str, **streams) -> tuple[int, str]:
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from common.run.script import run_script\n{script_words}"
+    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, **streams)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_output_that_cannot_be_written():
+    words = "run_script(lambda: print('x' * 100_000))"
+    with open("/dev/full", "w") as full:
+        status, err = say(words, stdout=full)
+    assert status == 2 and err.startswith("error: cannot write: No space left") and err.count("\n") == 1
+    assert say(words, preexec_fn=lambda: os.close(1)) == (0, "")
+
+
+@pytest.mark.parametrize("error", ["MemoryError()", "RuntimeError('DefaultCPUAllocator: not enough memory')"])
+def test_full_memory_is_one_line(error, capfd):
+    def main() -> None:
+        raise eval(error)
+
+    with pytest.raises(SystemExit) as left:
+        run_script(main)
+    assert left.value.code == 2 and "lower the batch size" in capfd.readouterr().err
