@@ -5,7 +5,8 @@ A detector is a function that is given the pictures of a video one after the oth
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,7 +47,7 @@ def find_in_video(
         InputError: nobody is found, or there are no pictures.
     """
     people, size, start = [], None, time.perf_counter()
-    for image in progress(images, len(images)):
+    for image in progress(ahead(images), len(images)):
         size = image.size
         people.append([pose[:, :3] for pose in detector.people(image)])
     seconds = time.perf_counter() - start
@@ -59,6 +60,16 @@ def find_in_video(
             "walks through, or another video"
         )
     return RawKeypoints(people, [str(i) for i in range(len(people))], detector.layout, size)
+
+
+def ahead(images: Iterable[Image.Image]) -> Iterator[Image.Image]:
+    """The images, each decoded in a thread while the one before it is looked at."""
+    pictures = iter(images)
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, pictures, None)
+        while (image := coming.result()) is not None:
+            coming = pool.submit(next, pictures, None)
+            yield image
 
 
 # ------------------------------------------------------------ rtmlib
