@@ -127,8 +127,11 @@ class Followed:
             self.missed = _LOOK_EVERY
         closely = self.since >= _LOOK_EVERY
         if len(people) < self.most and (closely or self.missed > 0 or not people):
-            regions = sorted(sights(self.network, image, self.box, closely), key=lambda region: -region.half)
-            people = distinct(people + self._sure(image, regions))[: self.most]
+            new = self._sure(image, sights(self.network, image, self.box, closely))
+            # Once more, around the landmarks: a region of theirs fits better than one of the detector's.
+            new = self._sure(image, [person.following for person in new])
+            new = distinct(people + new)[len(people) :]
+            people = (people + sorted(new, key=lambda person: -person.following.half))[: self.most]
             self.since = 0 if closely else self.since
         self.regions = [person.following for person in people]
         return [np.column_stack((person.points, person.world)) for person in people]
