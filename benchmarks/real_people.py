@@ -102,7 +102,7 @@ def people_of(args: Namespace, run: Run) -> list[list[Seen]]:
     if len(videos) != len(cameras):
         raise InputError(f"{folder} has {len(videos)} videos and {len(cameras)} calibrated cameras; expected as many")
     found = [tracked(video, count, args, run) for video in videos]
-    order = same_people([[track[..., :3] for track in tracks] for tracks, _ in found], cameras)
+    order = same_people([[twelve(track[..., :3]) for track in tracks] for tracks, _ in found], cameras)
     return [
         [
             Seen(found[c][0][n][..., :3], found[c][0][n][..., 3:], found[c][1], camera, c + 1)

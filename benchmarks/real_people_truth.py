@@ -101,17 +101,20 @@ def _reprojection(world: np.ndarray, way: np.ndarray, camera: CalibratedCamera) 
 def same_people(seen: list[list[np.ndarray]], cameras: list[CalibratedCamera]) -> list[tuple[int, ...]]:
     """Who is who: people[camera][person] (T, J, 3) -> for each person of the first camera, its number in each camera.
 
-    The order in which all rays meet best: of every other camera in turn, the permutation of its people whose rays pass
-    those of the first nearest.
+    Of all orders that in which the rays of all cameras meet best. (Two cameras at a time do not tell: robust weights
+    would leave one of them out.) Made for a few people: their orders are tried out.
     """
     count = len(seen[0])
-    chosen = [tuple(range(count))]
-    for camera in range(1, len(cameras)):
-        pair = [cameras[0], cameras[camera]]
-        cost = np.full((count, len(seen[camera])), np.inf)
-        for i, j in itertools.product(range(count), range(len(seen[camera]))):
-            _, errors = triangulate(np.stack((seen[0][i], seen[camera][j]))[:, ::5], pair)
-            cost[i, j] = np.nanmedian(errors)
-        orders = itertools.permutations(range(len(seen[camera])), count)
-        chosen.append(min(orders, key=lambda order, cost=cost: sum(cost[i, j] for i, j in enumerate(order))))
-    return list(zip(*chosen, strict=True))
+    orders = [list(itertools.permutations(range(len(people)), count)) for people in seen[1:]]
+
+    def apart(order: tuple[tuple[int, ...], ...]) -> float:
+        """Median reprojection, pixels, of the mean person."""
+        numbers = [tuple(range(count)), *order]
+        errors = []
+        for person in range(count):
+            points = np.stack([people[one[person]][::5] for people, one in zip(seen, numbers, strict=True)])
+            errors.append(np.nanmedian(triangulate(points, cameras)[1]))
+        return float(np.mean(errors))
+
+    best = min(itertools.product(*orders), key=apart)
+    return list(zip(range(count), *best, strict=True))

@@ -12,7 +12,7 @@ Rooms, each of which imports the ground and the rooms above it in this list only
     synthetic   people made up: motion, data sets, rendered images
     multiview   folders of synchronised views (Rhodin's): labels, batches, writer
     mocap       motion capture -> Human3.6M's joints: BVH, Acclaim, C3D, SMPL (does not know multiview)
-    video       keypoints of a video, in and out: formats, layouts, following, an image network, what is written
+    video       people of a video: frames, 2D detectors, keypoint files, layouts, following, what is written
 
 common/ never imports models/ or methods/; tests/test_architecture.py holds all this. Only the floors have an
 `__init__.py`, for their plans; the rooms need none.

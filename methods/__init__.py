@@ -6,8 +6,9 @@
     hourglass           images -> 2D and 3D poses (ICCV 2017)
     encoder_decoder     several views -> a representation that turns, and a pose read off it (ECCV 2018)
     lifters             which lifter a checkpoint holds, its 2D input, its poses: any of the above
-    video_lifting       the keypoints of a video in, its poses out, for demo.py
+    video_lifting       the keypoints of a video in, its poses out, for demo.py; several_people the same for all in it
+    detectors           2D poses for demo.py: BlazePose, rtmlib, the hourglass; released the lifter it takes by itself
 
-A method imports models/ and common/, never another method and never a script; lifters and video_lifting, beside the
-rooms, may import all of them.
+A method imports models/ and common/, never another method and never a script; the files beside the rooms may import
+all of them.
 """

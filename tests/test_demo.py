@@ -123,8 +123,7 @@ def test_a_missing_wrist_is_named(demo, work, caplog):
 def test_refused_options(demo, script, work):
     assert_refused(demo("--proto2d", "a.prototxt", "--model2d", "b.caffemodel"), "--proto2d", "no Caffe")
     assert_refused(demo("--dataset", "COCO"), "--dataset", "--keypoints FILE")
-    assert_refused(demo("--input", "photo.png", keypoints=None), "which 2D pose", "--keypoints FILE")
-    assert_refused(demo(ckpt=None), "--ckpt")
+    assert_refused(demo("--detector", "blazepose", keypoints=None), "--input VIDEO")
     assert_refused(demo("--method", "martinez"), "invalid choice")
     assert_refused(demo("--layout", "coco18"), "unknown joint layout 'coco18'", "openpose18")
     assert not (work / "demo_out").exists()

@@ -12,6 +12,7 @@ from common.video import detect, detector_files
 from common.video.frames import Pictures
 from methods import released
 from tests.common.draw.test_page import contents
+from tests.common.video.test_frames import film
 from tests.conftest import ROOT, assert_refused
 from tests.test_demo_lifters import DEMO, checkpoint, network, video
 
@@ -96,6 +97,18 @@ def test_several_people_of_a_file(work, script):
     assert_refused(script(DEMO, *more), "--image-size WIDTHxHEIGHT")
     done = script(DEMO, *more, "--image-size", "1000x1002")
     assert done.status == 0 and "2 people of 12 frames" in done.out, done
+
+
+def test_a_damaged_video_and_one_without_pictures(work, script, tmp_path, caplog):
+    """What was readable is written, and said; nothing at all is one line."""
+    content = film(tmp_path / "film.mp4", size=(1000, 1002), count=9).read_bytes()
+    Path("film.mp4").write_bytes(content[: content.index(b"mdat") + (len(content) - content.index(b"mdat")) // 2])
+    done = script(DEMO, "--input", "film.mp4", "--ckpt", "mlp.bin", "--detector-dir", "here")
+    assert done.status == 0 and "of 9 frames are there" in caplog.text, done.err
+    assert 1 <= len(load_npz("demo_out/poses.npz")["poses"]) < FRAMES
+    Path("empty.mp4").write_bytes(content[:200])
+    assert_refused(script(DEMO, "--input", "empty.mp4", "--ckpt", "mlp.bin", "--output", "none"), "empty.mp4")
+    assert not Path("none").exists()
 
 
 def test_options_that_do_not_go_together(work, script):

@@ -75,6 +75,7 @@ ELSEWHERE = {
     "torchrun --nproc_per_node 2 train_teacher.py ...": "the same; tests/test_ites_scripts.py: its two processes",
     "train_hourglass.py --gpus 0,1": "becomes two processes: tests/test_hourglass_scripts.py",
     "train_hourglass.py --batch_size": "names an option",
+    "python demo.py --input VIDEO --ckpt FILE": "needs BlazePose's files: tests/test_demo_video.py has a stand-in",
     "benchmarks/run_all.sh [LOG]": "runs all in full; tests/benchmarks/test_run_all.py has a stand-in do it",
 }  # fmt: skip
 

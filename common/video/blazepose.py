@@ -6,7 +6,10 @@ functions, array (H, W, 3) float32 -> list of arrays; `load` gives those of the 
 NumPy; pixels, x right, y down; angles in radians.
 """
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,9 +70,24 @@ def load(folder: Path, threads: int) -> BlazePose:
     return BlazePose(*(_network(Interpreter, file, threads) for file in detector_files.blazepose(folder)))
 
 
+@contextmanager
+def without_stderr() -> Iterator[None]:
+    """Keep what libraries written in C say of themselves from the terminal."""
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
+
+
 def _network(interpreter: type, file: Path, threads: int) -> Network:
-    network = interpreter(model_path=str(file), num_threads=threads)
-    network.allocate_tensors()
+    with without_stderr():
+        network = interpreter(model_path=str(file), num_threads=threads)
+        network.allocate_tensors()
     (entry,), outputs = network.get_input_details(), network.get_output_details()
 
     def run(picture: np.ndarray) -> list[np.ndarray]:

@@ -5,7 +5,8 @@ A detector is a function that is given the pictures of a video one after the oth
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,7 +47,7 @@ def find_in_video(
         InputError: nobody is found, or there are no pictures.
     """
     people, size, start = [], None, time.perf_counter()
-    for image in progress(images, len(images)):
+    for image in progress(ahead(images), len(images)):
         size = image.size
         people.append([pose[:, :3] for pose in detector.people(image)])
     seconds = time.perf_counter() - start
@@ -59,6 +60,16 @@ def find_in_video(
             "walks through, or another video"
         )
     return RawKeypoints(people, [str(i) for i in range(len(people))], detector.layout, size)
+
+
+def ahead(images: Iterable[Image.Image]) -> Iterator[Image.Image]:
+    """The images, each decoded in a thread while the one before it is looked at."""
+    pictures = iter(images)
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, pictures, None)
+        while (image := coming.result()) is not None:
+            coming = pool.submit(next, pictures, None)
+            yield image
 
 
 # ------------------------------------------------------------ rtmlib
@@ -116,8 +127,11 @@ class Followed:
             self.missed = _LOOK_EVERY
         closely = self.since >= _LOOK_EVERY
         if len(people) < self.most and (closely or self.missed > 0 or not people):
-            regions = sorted(sights(self.network, image, self.box, closely), key=lambda region: -region.half)
-            people = distinct(people + self._sure(image, regions))[: self.most]
+            new = self._sure(image, sights(self.network, image, self.box, closely))
+            # Once more, around the landmarks: a region of theirs fits better than one of the detector's.
+            new = self._sure(image, [person.following for person in new])
+            new = distinct(people + new)[len(people) :]
+            people = (people + sorted(new, key=lambda person: -person.following.half))[: self.most]
             self.since = 0 if closely else self.since
         self.regions = [person.following for person in people]
         return [np.column_stack((person.points, person.world)) for person in people]

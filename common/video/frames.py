@@ -223,7 +223,7 @@ def _decoded(path: Path) -> Iterator[Any]:
 
 
 def _upright(frame: Any) -> Image.Image:
-    image = frame.to_image()
+    image = Image.fromarray(frame.to_ndarray(format="rgb24"))  # half the time of to_image
     turn = round(frame.rotation / 90) % 4  # quarters, counterclockwise
     if not turn:
         return image
