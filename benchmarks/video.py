@@ -64,7 +64,7 @@ def main() -> None:
 
     def lift(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         return lifters.camera_poses(
-            saved, network, lifters.input_of(saved.method, torch.from_numpy(points), size)
+            saved, network, lifters.input_of(saved, torch.from_numpy(points), size)
         ).numpy()
 
     detector = detect.blazepose_detector(args.detector_dir, args.people)
