@@ -39,8 +39,8 @@ class Grounded(NamedTuple):
 def smooth(values: np.ndarray, fps: float, cutoff: float, weights: np.ndarray | None = None) -> np.ndarray:
     """The curves (T, ...) that stay near `values` and bend least: penalised least squares (Whittaker 1923).
 
-    Minimises sum w (x - values)^2 + k sum (second difference of x)^2, without delay; k is such that with weights of 1 an
-    oscillation of `cutoff` Hz keeps half its size. weights: (T, ...), which broadcast; 0 where nothing is known.
+    Minimises sum w (x - values)^2 + k sum (second difference of x)^2, without delay; k is such that with weights of 1
+    an oscillation of `cutoff` Hz keeps half its size. weights: (T, ...), which broadcast; 0 where nothing is known.
     """
     count = len(values)
     if count < 3 or not cutoff > 0 or cutoff >= fps / 2:
@@ -296,11 +296,13 @@ def moving(
     strength: float = 1.0,
     pitch: float | None = None,
     plant_feet: bool = True,
+    same_bones: bool = False,
 ) -> tuple[Grounded, float]:
     """Root-relative poses (T, 17, 3), camera frame, metres -> the person as it moves in the world, and the camera's
     pitch in degrees, as given or found. The hip of the first frame is over the origin.
     """
     filtered = without_jitter(poses, fps, strength)
+    filtered = constant_bones(filtered) if same_bones else filtered
     path = smooth_path(root_path(filtered, keypoints, focal, size, weights), fps, strength)
     angle = upright.estimate_pitch(filtered) if pitch is None else pitch
     world = upright.to_world(filtered + path[:, None], angle)

@@ -14,7 +14,13 @@ from common.video.read import KeypointFile
 
 
 def save_poses(
-    folder: Path, found: KeypointFile, camera: np.ndarray, world: np.ndarray, fps: float, **about: Any
+    folder: Path,
+    found: KeypointFile,
+    camera: np.ndarray,
+    world: np.ndarray,
+    fps: float,
+    bones: str = "cmu",
+    **about: Any,
 ) -> list[Path]:
     """Write a sequence in all three forms; -> the files.
 
@@ -22,6 +28,7 @@ def save_poses(
         found: the 2D poses that were lifted.
         camera: (T, 17, 3), camera axes, the hip at the origin, in the lifter's unit.
         world: (T, 17, 3), metres, z up, on the floor.
+        bones: the names in the BVH file, one of `rig.BONES`.
         about: what else to say of them (text and numbers): the method, the checkpoint, the camera's pitch.
     """
     files = [folder / f"poses.{kind}" for kind in ("npz", "json", "bvh")]
@@ -32,8 +39,8 @@ def save_poses(
         joints=np.array(H36M_17.joints), **{name: np.array(value) for name, value in about.items()},
     )  # fmt: skip
     content = {
-        **about, "unit": "metres", "axes": "x right, y away from the camera, z up; hip over the origin, lowest joint "
-        "on the floor", "joints": list(H36M_17.joints), "parents": list(H36M_17.parents),
+        **about, "unit": "metres", "axes": "x right, y away from the camera, z up; the first hip over the origin, "
+        "the floor at z = 0", "joints": list(H36M_17.joints), "parents": list(H36M_17.parents),
         "frames": [
             {"frame": name, "pose": pose, "keypoints": points, "confidence": confidence}
             for name, pose, points, confidence in zip(
@@ -43,5 +50,5 @@ def save_poses(
         ],
     }  # fmt: skip
     write_atomic(files[1], lambda file: file.write(json.dumps(content).encode()))
-    write_bvh(files[2], world, fps)
+    write_bvh(files[2], world, fps, bones)
     return files
