@@ -12,10 +12,11 @@ image, the 3D pose beside it), NAME_turning.gif, and poses.npz.
 teacher, student, mlp, gcn, videopose, stgcn, gan: without --method what the checkpoint holds. 2D poses come from a file
 of OpenPose, COCO (Detectron2), AlphaPose, MMPose or Ultralytics (JSON), of VideoPose3D's inference, or .npz or .npy, in
 any layout of common/video/layouts.py. One person is followed and gaps are filled in; what was found is told joint by
-joint, with a warning of what does not look like the training set. Writes poses.npz, poses.json and poses.bvh (upright,
-metres), film.gif, and film.mp4 where there is ffmpeg. Without --keypoints the 2D poses are found in --input, a video
-(by PyAV, or ffmpeg on the PATH), a folder of frames, an image: by BlazePose (pip install -r requirements-video.txt; two
-files are fetched at the first run), by rtmlib, or, with --load_model, by a network of train_hourglass.py.
+joint, with a warning of what does not look like the training set. Writes poses.npz, .json, .bvh, .csv, .trc, .glb
+(upright, metres), film.gif, and film.mp4 where there is PyAV or ffmpeg. Without --keypoints the 2D poses are found in
+--input, a video (by PyAV, or ffmpeg on the PATH), a folder of frames, an image: by BlazePose (pip install -r
+requirements-video.txt; two files are fetched at the first run), by rtmlib, or, with --load_model, by a network of
+train_hourglass.py.
 
 gan: writes besides openpose_detect.jpg (the 2D pose over the picture), rot_000_degree.png to rot_345_degree.png (a view
 every 15 degrees), turning.gif, and pose_3d.npz, which has no unit: Kudo's joints are 1 from the hip on average across
@@ -63,7 +64,7 @@ OPTIONS = (
     ("--output", Path, "demo_out", "where the pictures go", "DIR"),
 )  # fmt: skip
 # Of the published demo's 2D model: the input's size, which keypoints do not need; Caffe's network, weights and joints.
-INPUT_SIZE = (("--width", number(int, 1), 368, "pixels"), ("--height", number(int, 1), 368, "pixels"))
+INPUT_SIZE = (("--width", number(int, 1), 368, "pixels"),)
 CAFFE = (("--proto2d", str, None, "network"), ("--model2d", str, None, "weights"), ("--dataset", str, None, "joints"))
 NO_CAFFE = (
     "there is no Caffe here; give the file of another 2D model as --keypoints FILE, or a network of this framework as "

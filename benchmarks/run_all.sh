@@ -39,8 +39,9 @@ everything() {
     run benchmarks/draw.py
     if [[ -n ${REAL_DATA:-} ]]; then
         run benchmarks/synthetic_worth.py --data-dir data --real "$REAL_DATA" --epochs 10 --every 4 --batch 128
+        run benchmarks/motion.py --data-dir "$REAL_DATA"
     else
-        printf '\n== benchmarks/synthetic_worth.py is left out: REAL_DATA=DIR names no folder of real motion\n'
+        printf '\n== benchmarks/synthetic_worth.py and motion.py are left out: REAL_DATA=DIR names no folder of real motion\n'
     fi
     run benchmarks/compare_methods.py --minutes "${MINUTES:-3}"
     if ((${#failed[@]})); then

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import shutil
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +15,7 @@ from common.errors import InputError
 from common.run.options import number
 from common.run.run import Run
 from common.skeleton import H36M_17
-from common.video import report, upright
+from common.video import gltf, motion, report, rig, tables, upright
 from common.video.follow import FOLLOWING
 from common.video.formats import read_raw
 from common.video.frames import Pictures
@@ -34,6 +33,15 @@ OPTIONS = (
     ("--image-size", image_size, None, "of the video, pixels; default: as the keypoints' file or --input says", "WxH"),
     ("--camera-pitch", number(float, -90, 90), None,
      "how far the camera looks down; default: found from feet and bodies", "DEGREES"),
+    ("--focal", number(float, 0.1), 0.9,
+     "focal length, for the way through the room: up to 20 in shares of the picture's longer side, above it in pixels"),
+    ("--height", number(float, 0.3), None,
+     "of the person; default: the lifter's metres, or bones of usual length (above 3, the published pixels: no effect)",
+     "METRES"),
+    ("--filter", number(float, 0, 20), 1.0,
+     "strength against jitter, of joints and of the way; feet that stand are held. 0: raw poses, in one place"),
+    ("--constant-bones", bool, None, "give every bone its median length of the clip"),
+    ("--bones", tuple(rig.BONES), "cmu", "whose names the joints have in BVH and glTF"),
     ("--causal", bool, None, "videopose was trained with --causal"),
     ("--vis-frames", number(int, 1), 300, "length of the film, in pictures", "N"),
     page.VIS_HTML,
@@ -109,16 +117,16 @@ def write(
     images: Pictures | None = None,
     film: bool = True,
 ) -> tuple[list[Path], str]:
-    """Poses as npz, JSON and BVH, and a film of them, a GIF if `film`, and an MP4; -> the files, and camera and scale
-    in words.
+    """Poses as npz, JSON, BVH, CSV, TRC and glTF, and a film of them, a GIF if `film`, and an MP4; -> the files, and
+    camera, scale and the way in words.
     """
-    pitch = upright.estimate_pitch(camera) if args.camera_pitch is None else args.camera_pitch
-    scale = 1.0 if method in lifters.POSEAUG else upright.human_scale(camera)
-    world = upright.on_floor(upright.to_world(scale * camera, pitch))
+    scale = scale_of(camera, method, args.height)
+    world, pitch, way = in_the_world(scale * camera, found, fps, args, picture_size(found, images, args))
     files = save_poses(
-        folder, found, camera, world, fps, method=method, checkpoint=str(args.ckpt), camera_pitch=round(pitch, 3),
-        metres_per_unit=scale,
+        folder, found, camera, world, fps, args.bones, method=method, checkpoint=str(args.ckpt),
+        camera_pitch=round(pitch, 3), metres_per_unit=scale,
     )  # fmt: skip
+    files += save_for_programs(folder, found, world, fps, args.bones)
     how = "found from feet and bodies" if args.camera_pitch is None else "as given"
     rows = shown_rows(found, fps)
     shown = rows[: args.vis_frames]
@@ -126,7 +134,51 @@ def write(
     if args.vis_html:
         shown = rows[: page.LONGEST]
         files.append(write_page(args.vis_html, found.points[shown], world[shown], method, fps, chosen(images, shown)))
-    return files, f"camera {pitch:.1f} degrees down ({how}); one unit of {method} is {scale:.3g} m"
+    return files, f"camera {pitch:.1f} degrees down ({how}); one unit of {method} is {scale:.3g} m; {way}"
+
+
+def scale_of(camera: np.ndarray, method: str, height: float | None) -> float:
+    """Metres in one unit of the lifter."""
+    if height and height <= 3:
+        return upright.height_scale(camera, height)
+    return 1.0 if method in lifters.POSEAUG else upright.human_scale(camera)
+
+
+def picture_size(found: KeypointFile, images: Pictures | None, args: argparse.Namespace) -> tuple[int, int] | None:
+    return args.image_size or found.size or (images[0].size if images is not None else None)
+
+
+def in_the_world(
+    poses: np.ndarray, found: KeypointFile, fps: float, args: argparse.Namespace, size: tuple[int, int] | None
+) -> tuple[np.ndarray, float, str]:
+    """Poses (T, 17, 3), metres, camera axes -> world axes, on the floor; the camera's pitch; the way in words."""
+    if args.filter and size and len(poses) > 2:
+        focal = motion.focal_pixels(args.focal, size)
+        try:
+            (world, contact), pitch = motion.moving(
+                poses, found.points, fps, focal, size, found.confidence, args.filter, args.camera_pitch,
+                same_bones=bool(args.constant_bones),
+            )  # fmt: skip
+            way = f"way by a focal length of {focal:.0f} pixels; a foot stands in {contact.any(1).mean():.0%} of frames"
+            return world, pitch, way
+        except InputError as error:
+            log.warning("%s; the person stays in one place", error)
+    poses = motion.without_jitter(poses, fps, args.filter)
+    poses = motion.constant_bones(poses) if args.constant_bones else poses
+    pitch = upright.estimate_pitch(poses) if args.camera_pitch is None else args.camera_pitch
+    why = "raw poses" if not args.filter else "too few frames" if len(poses) < 3 else "no way found"
+    way = f"in one place ({why if size or not args.filter else 'the size of the picture is not known'})"
+    return upright.on_floor(upright.to_world(poses, pitch)), pitch, way
+
+
+def save_for_programs(folder: Path, found: KeypointFile, world: np.ndarray, fps: float, bones: str) -> list[Path]:
+    """poses.csv, poses.trc (OpenSim) and poses.glb (any viewer of glTF)."""
+    times = found.seconds(fps)
+    files = [folder / f"poses.{kind}" for kind in ("csv", "trc", "glb")]
+    tables.write_csv(files[0], world, found.frames, times)
+    tables.write_trc(files[1], world, fps, times)
+    gltf.write_glb(files[2], world, times, bones)
+    return files
 
 
 def shown_rows(found: KeypointFile, fps: float) -> np.ndarray:
@@ -154,14 +206,17 @@ def write_page(path: Path, points: np.ndarray, world: np.ndarray, method: str, f
 def draw_film(
     folder: Path, points: np.ndarray, world: np.ndarray, method: str, fps: float, images: Any, gif: bool
 ) -> list[Path]:
-    """film.gif, if asked for, and film.mp4, where there is ffmpeg; of a single pose turning.gif."""
-    level = np.stack((world[..., 0], -world[..., 2], world[..., 1]), -1)  # axes of a camera that looks straight ahead
+    """film.gif, if asked for, and film.mp4, where there is PyAV or ffmpeg; of a single pose turning.gif."""
+    here = world - world[:, :1] * (1, 1, 0)
+    level = np.stack((here[..., 0], -here[..., 2], here[..., 1]), -1)  # axes of a camera that looks straight ahead
     files = []
     if gif and len(level) == 1:
         files.append(turntable.save_turning_gif(folder / "turning.gif", level[0]))
     elif gif:
         files.append(turntable.save_film(folder / "film.gif", points, level, images, fps=fps))
-    if len(level) > 1 and shutil.which("ffmpeg"):
+    if len(level) > 1 and not animation.writes_mp4():
+        log.warning("no film.mp4: neither PyAV (pip install av) nor ffmpeg on the PATH")
+    elif len(level) > 1:
         panels, titles = [points, world], ["2D", method]
         files.append(animation.save_animation(folder / "film.mp4", panels, titles, H36M_17, fps=fps, place="floor"))
     return files

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from common.synthetic import dataset
-from common.video.write import write_bvh
+from common.video.bvh import write_bvh
 
-# What a joint of the files that `common.video.write` writes is called elsewhere.
+# What a joint of the files that `common.video.bvh` writes is called elsewhere.
 _SIDES = ("UpLeg", "Leg", "Foot", "Shoulder", "Arm", "ForeArm", "Hand")
 _NAMES = {
     "cmu": {},

@@ -8,12 +8,14 @@ Frames: 3D poses are z-up, metres (`scene.to_z_up` turns camera-frame poses upri
 A joint with a value that is not finite is not drawn.
 """
 
+import importlib.util
 import math
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -274,11 +276,42 @@ def _sheet(scene: Scene, width: int) -> Image.Image:
     return page.image()
 
 
+def writes_mp4() -> bool:
+    """Whether films can be written as MP4: by PyAV (`pip install av`), or by ffmpeg on the PATH."""
+    return importlib.util.find_spec("av") is not None or shutil.which("ffmpeg") is not None
+
+
 def _save_mp4(path: Path, frames: Iterator[Image.Image], fps: float) -> Path:
+    if importlib.util.find_spec("av") is not None:
+        return _save_by_pyav(path, frames, fps)
+    return _save_by_ffmpeg(path, frames, fps)
+
+
+def _save_by_pyav(path: Path, frames: Iterator[Image.Image], fps: float) -> Path:
+    """Write an MP4 (H.264) in this process."""
+    import av
+
+    first = next(frames)
+    with atomic_path(path) as temporary:
+        try:
+            with av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as container:
+                stream = container.add_stream("h264", rate=Fraction(fps).limit_denominator(1001))
+                stream.width, stream.height, stream.pix_fmt = first.width, first.height, "yuv420p"
+                for image in chain((first,), frames):
+                    container.mux(stream.encode(av.VideoFrame.from_image(image)))
+                container.mux(stream.encode())
+        except av.FFmpegError as error:
+            raise InputError(f"PyAV cannot write {path}: {error}; choose a file name in .gif") from error
+    return path
+
+
+def _save_by_ffmpeg(path: Path, frames: Iterator[Image.Image], fps: float) -> Path:
     """Write an MP4 by ffmpeg, which gets raw pictures on its standard input."""
     program = shutil.which("ffmpeg")
     if program is None:
-        raise InputError("cannot write mp4: found no ffmpeg on the PATH; install it, or choose a file name in .gif")
+        raise InputError(
+            "cannot write mp4: found neither PyAV nor ffmpeg on the PATH; pip install av, or choose a file name in .gif"
+        )
     first = next(frames)
     command = [
         program, "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24",

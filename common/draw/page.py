@@ -158,34 +158,25 @@ def write_page(
     errors = _errors(errors, [*poses, *flat], frames)
     if frame == "camera":
         poses = {name: to_z_up(pose, orientation) for name, pose in poses.items()}
-    known = list(dict.fromkeys((*skeletons.values(), flat_skeleton)))
-    packed = {name: _pack(pose) for name, pose in poses.items()}
-    names = list(dict.fromkeys((*poses, *flat)))
-    hues = {name: i for i, name in enumerate(name for name in names if name != truth)}
     files, every = _pictures(image, frames)
     content = {
         "frames": frames, "fps": fps, "unit": unit, "metric": metric, "place": place, "about": about,
         "flat_title": flat_title, "missing": MISSING, "elevation": FROM_ABOVE, "palettes": PALETTES,
         "azimuth": camera_azimuth(orientation) if frame == "camera" and orientation is not None else 0.0,
-        "precision": _precision(packed, unit), "skeletons": [_skeleton(s) for s in known],
-        "pictures": files, "every": every,
-        "methods": [
-            {
-                "name": name, "truth": name == truth, "hue": hues.get(name, 0), "pose": packed.get(name),
-                "skeleton": known.index(skeletons.get(name, flat_skeleton)),
-                "flat": _pack(flat[name]) if name in flat else None, "flat_skeleton": known.index(flat_skeleton),
-                "errors": _text(errors[name].astype("<f4")) if name in errors else None,
-            }
-            for name in names
-        ],
+        "pictures": files, "every": every, **_methods(poses, flat, skeletons, flat_skeleton, errors, truth, unit),
     }  # fmt: skip
+    _write(path, content, title)
+    return path
+
+
+def _write(path: Path, content: dict[str, Any], title: str) -> None:
+    """The template with its content."""
     # "<" never appears in the JSON, so that no name can end the script element that holds it
     text = json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     before, after = TEMPLATE.read_text(encoding="utf-8").split("__DATA__")
     before = before.replace("__TITLE__", html.escape(title))
     with atomic_path(path) as temporary:
         temporary.write_text(before + text + after, encoding="utf-8")
-    return path
 
 
 # ------------------------------------------------------------ input
@@ -250,6 +241,34 @@ def _picture(image, side: int) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------ content
+
+
+def _methods(
+    poses: Mapping[str, np.ndarray],
+    flat: Mapping[str, np.ndarray],
+    skeletons: Mapping[str, Skeleton],
+    flat_skeleton: Skeleton,
+    errors: Mapping[str, np.ndarray],
+    truth: str,
+    unit: str | None,
+) -> dict[str, Any]:
+    """What is shown, by name: positions, skeletons and errors; and the words on their precision."""
+    known = list(dict.fromkeys((*skeletons.values(), flat_skeleton)))
+    packed = {name: _pack(pose) for name, pose in poses.items()}
+    names = list(dict.fromkeys((*poses, *flat)))
+    hues = {name: i for i, name in enumerate(name for name in names if name != truth)}
+    return {
+        "precision": _precision(packed, unit), "skeletons": [_skeleton(s) for s in known],
+        "methods": [
+            {
+                "name": name, "truth": name == truth, "hue": hues.get(name, 0), "pose": packed.get(name),
+                "skeleton": known.index(skeletons.get(name, flat_skeleton)),
+                "flat": _pack(flat[name]) if name in flat else None, "flat_skeleton": known.index(flat_skeleton),
+                "errors": _text(errors[name].astype("<f4")) if name in errors else None,
+            }
+            for name in names
+        ],
+    }  # fmt: skip
 
 
 def _pack(points: np.ndarray) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""BVH (Biovision hierarchy) files: reading any skeleton, all frames at once. `common.video.write` writes them.
+"""BVH (Biovision hierarchy) files: reading any skeleton, all frames at once. `common.video.bvh` writes them.
 
 A joint's channels turn and move it in the frame of its parent, the first channel outermost: for Zrotation Xrotation
 Yrotation a column vector goes through Rz Rx Ry. Degrees; the unit of length is not in the file.

@@ -59,6 +59,25 @@ def human_scale(poses: np.ndarray) -> float:
     return float(np.mean([sum(lengths) for lengths in table.values()]) / max(total, 1e-12))
 
 
+def height_scale(poses: np.ndarray, height: float) -> float:
+    """The factor that gives poses of unknown unit the bones, medians of the clip, of somebody of that height, metres:
+    thigh, shin and the way from hip to head, on an ankle of 8 cm.
+    """
+    leg = [
+        ("left hip", "left knee"),
+        ("left knee", "left foot"),
+        ("right hip", "right knee"),
+        ("right knee", "right foot"),
+    ]
+    trunk = [("hip", "spine"), ("spine", "thorax"), ("thorax", "neck"), ("neck", "head")]
+
+    def length(a: str, b: str) -> float:
+        return float(np.median(np.linalg.norm(poses[:, H36M_17.index(a)] - poses[:, H36M_17.index(b)], axis=-1)))
+
+    total = sum(length(*bone) for bone in leg) / 2 + sum(length(*bone) for bone in trunk)
+    return (height - 0.08) / max(total, 1e-12)
+
+
 def on_floor(poses: np.ndarray) -> np.ndarray:
     """World poses with the lowest joint of every frame at z = 0: the way of the hip is not known, so feet do not fly,
     nor do people who jump.

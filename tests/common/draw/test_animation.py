@@ -313,13 +313,15 @@ def test_folder_is_made_and_one_that_cannot_be_is_named(tmp_path):
 
 
 def test_mp4_without_ffmpeg_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(animation.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(InputError, match="no ffmpeg on the PATH"):
+    with pytest.raises(InputError, match="neither PyAV nor ffmpeg on the PATH"):
         film(tmp_path, "walk.mp4")
     assert not os.listdir(tmp_path)
 
 
 def stand_in_ffmpeg(folder, monkeypatch, script: str) -> None:
+    monkeypatch.setattr(animation.importlib.util, "find_spec", lambda name: None)
     folder.mkdir()
     program = folder / "ffmpeg"
     program.write_text(f"#!/bin/sh\n{script}\n")

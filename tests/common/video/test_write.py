@@ -9,7 +9,8 @@ from common.mocap.joints import choose_map, h36m_poses, h36m_weights
 from common.mocap.motion import to_z_up
 from common.skeleton import H36M_17
 from common.synthetic import dataset
-from common.video.write import RIG, write_bvh
+from common.video.bvh import write_bvh
+from common.video.rig import RIG
 
 # Human3.6M's joint -> its name in the files: a joint map for `common.mocap.joints`
 WRITTEN_JOINTS = {joint: name for name, _, joint, rest in reversed(RIG) if any(rest) or name == "Hips"}
