@@ -91,18 +91,25 @@ def on_images(raw: RawKeypoints, images: Pictures, args: argparse.Namespace) -> 
 
 
 def lift(
-    saved: lifters.SavedLifter, file: Path, found: KeypointFile, size: tuple[int, int] | None, run: Run
+    saved: lifters.SavedLifter,
+    file: Path,
+    found: KeypointFile,
+    size: tuple[int, int] | None,
+    run: Run,
+    focal: float | None = None,
 ) -> np.ndarray:
     """Poses (T, 17, 3), camera axes, the hip at the origin, in the lifter's unit.
 
     Args:
         saved, file: the lifter, and the checkpoint that it is of.
         size: width and height of the picture, pixels.
+        focal: pixels, or shares of the longer side (`motion.focal_pixels`); None: a guess.
     """
+    focal = motion.focal_pixels(focal, size) if focal and size else None
     network = lifters.network_of(saved, file).to(run.device)
     points = torch.from_numpy(found.points)
     lifters.check_size(points, file.name)
-    keypoints = lifters.input_of(saved, points, size, torch.from_numpy(found.confidence)).to(run.device)
+    keypoints = lifters.input_of(saved, points, size, torch.from_numpy(found.confidence), focal).to(run.device)
     with run.autocast():
         return lifters.camera_poses(saved, network, keypoints).cpu().numpy()
 
