@@ -78,8 +78,8 @@ def detectors_joints(poses: Tensor, generator: torch.Generator) -> Tensor:
 
     Hips and shoulders are nearer together than Human3.6M's, the hips a little higher; hip, spine and thorax come to lie
     between them; the top of the head is guessed from the nose, as far above it as that is above the thorax
-    (`common.video.layouts`), and so in front of the head. poses (B, J, 3) or (B, F, J, 3), metres, world frame (not a
-    mirror image) -> the same shape.
+    (`common.video.layouts`), and so in front of where it is. poses (B, J, 3) or (B, F, J, 3), metres, world frame (not
+    a mirror image) -> the same shape.
     """
     one = (len(poses), *(1,) * (poses.dim() - 1))
     joints = list(poses.unbind(-2))

@@ -21,6 +21,7 @@ from common.virtual_cameras import CameraRanges, draw, look
 
 FOCAL_GUESS = 1.25  # a video's focal length is guessed: the slopes that a lifter is trained on are off by up to this
 MIRRORED = torch.tensor((-1.0, 1.0))
+HEAD = H36M_16.index("head")
 
 
 def interval(text: str) -> str:
@@ -125,15 +126,18 @@ def training_views(
             poses = vary_bones(poses, args.vary_bones, generator)
         if args.vary_pose:
             poses = vary_pose(poses, args.vary_pose, generator)
-        if args.detectors_joints:
-            poses = detectors_joints(poses, generator)
-        views = look(poses, draw(len(rows), generator, run.device), ranges)
-        target = views.poses if frames == 1 else views.poses[:, here]
+        shown = detectors_joints(poses, generator) if args.detectors_joints else poses
+        views = look(shown, draw(len(rows), generator, run.device), ranges)
+        target, body, seen_body = (part if frames == 1 else part[:, here] for part in (views.poses, poses, shown))
+        target = target - target[:, :1]
+        if args.detectors_joints:  # the head is where it is, wherever a face would have it
+            head = torch.einsum("bij,bj->bi", views.rotation, body[:, HEAD] - seen_body[:, 0])
+            target = torch.cat((target[:, :HEAD], head[:, None], target[:, HEAD + 1 :]), 1)
         rays = views.poses[..., 0, :2] / views.poses[..., 0, 2:]
         if form.sees == "direction":
             guess = torch.rand(len(rows), *(1,) * (rays.dim() - 1), device=run.device, generator=generator) * 2 - 1
             rays = rays * FOCAL_GUESS**guess
-        return views.keypoints, target - target[:, :1], rays
+        return views.keypoints, target, rays
 
     def see(index: Tensor) -> tuple[Tensor, Tensor]:
         rows = index if frames == 1 else windows(index, first[index], last[index], frames, causal)

@@ -70,6 +70,17 @@ def test_exact_views_project_the_target():
     assert keypoints.shape == (60, 16, 4)
 
 
+@pytest.mark.parametrize("frames", [1, 9])
+def test_the_true_head_is_asked_for_and_the_guessed_one_shown(frames):
+    """Seen from straight above a turn about the vertical is all between world and camera: heights tell."""
+    words = ("--cameras", "virtual", "--camera_roll=0,0", "--camera_pitch=90,90")
+    index, head = torch.arange(40), H36M_16.index("head")
+    moved = training_views(options(*words, "--detectors_joints"), motion(), run(), frames)(index)[1]
+    poses = motion().poses[index]
+    below = moved[:, head, 2] - moved[:, H36M_16.index("left knee"), 2]  # downwards, as the camera looks
+    assert torch.allclose(below, poses[:, H36M_16.index("left knee"), 2] - poses[:, head, 2], atol=1e-4)
+
+
 def test_processes_share_the_draws_of_one():
     args, index = options(*VIRTUAL, "--sees", "pose"), torch.arange(20)
     whole = training_views(args, motion(), run())(index)
