@@ -37,6 +37,9 @@ everything() {
     run benchmarks/image_pipeline.py
     run benchmarks/metrics.py --device "$device"
     run benchmarks/draw.py
+    run benchmarks/fuzz.py
+    run benchmarks/video.py
+    run benchmarks/real_people.py
     if [[ -n ${REAL_DATA:-} ]]; then
         run benchmarks/synthetic_worth.py --data-dir data --real "$REAL_DATA" --epochs 10 --every 4 --batch 128
         run benchmarks/motion.py --data-dir "$REAL_DATA"
