@@ -21,9 +21,8 @@ from common.bones import length_templates
 from common.errors import InputError
 from common.files.mat import load_mat, save_mat
 from common.files.npz import load_npz, load_pickle, save_npz
-from common.files.reading import load_array, load_yaml
+from common.files.reading import load_array, load_json, load_yaml
 from common.images.crop import open_rgb
-from common.images.readers import read_json
 from common.mocap.joints import read_map
 from common.mocap.read import read_motion
 from common.multiview.labels import read_labels
@@ -142,7 +141,7 @@ def readers(folder: Path) -> dict[str, Reader]:
         "whole network": Reader(hourglass_checkpoint.load, "a.pth", saved(torch.nn.Sequential(torch.nn.Linear(2, 2)))),
         "yaml": Reader(load_yaml, "a.yaml", b"epochs: 5\nlist: &a [1, 2]\nother: *a\ndate: 2020-01-01\nx: !!int 0b1\n"),
         "joint map": Reader(read_map, "a.yaml", b"left knee: LeftLeg\nhip: [a, b]\n"),
-        "json": Reader(read_json, "a.json", json.dumps([{"image": "a.jpg", "joints": [[1, 2]] * 16}]).encode()),
+        "json": Reader(load_json, "a.json", json.dumps([{"image": "a.jpg", "joints": [[1, 2]] * 16}]).encode()),
         "openpose": Reader(read_keypoints, "a.json", json.dumps(openpose).encode()),
         "alphapose": Reader(read_keypoints, "a.json", json.dumps(alphapose).encode()),
         "keypoints": Reader(read_keypoints, "a.npz", of("points.npz")),

@@ -57,7 +57,7 @@ def test_sizes_without_weights(tmp_path):
     names = {f"linear_stages.{i}.w1.weight": one for i in range(5000)}
     torch.save({"model_pos": {"w1.weight": torch.zeros(64, 34), "w2.weight": torch.zeros(51, 64)} | names}, path)
     assert refusal(path).isprintable()
-    first = {"w1.weight": torch.zeros(40960, 34), "linear_stages.0.w1.weight": one, "w2.weight": one}
+    first = {"w1.weight": torch.zeros(40960, 34), "linear_stages.0.w1.weight": one, "w2.weight": torch.zeros(48, 1)}
     torch.save({"model_pos": first}, path)  # honest bytes of one layer; the next would have 6.7 GB
     assert "names a network of" in refusal(path)
 

@@ -181,7 +181,7 @@ def test_long_names_fold_behind_underscores():
         (lambda run: (run / "metrics.csv").unlink(), ("1 runs, none with a finished epoch",)),
         (lambda run: (run / "metrics.csv").write_text("a,b\n1,2\n"), ("metrics.csv", "epoch")),
         (lambda run: (run / "config.yaml").write_text("a: [1"), ("config.yaml", "malformed YAML")),
-        (lambda run: (run / "config.yaml").write_bytes(b"\xff\xfe\x00"), ("config.yaml", "malformed")),
+        (lambda run: (run / "config.yaml").write_bytes(b"\xff\xfe\x00"), ("config.yaml", "not a text file")),
         (
             lambda run: (run / "config.yaml").write_text(
                 "{posenet_name: mlp, keypoints: gt, dataset: a, epochs: many}"

@@ -120,7 +120,7 @@ WEIGHTS = (
     ("--gloss_factordiv_rt", number(float, 0), 0.0, "spread of the ratios, rigid motion"),
 )  # fmt: skip
 TESTING = (
-    ("--evaluate", saved_file, "", "checkpoint to score; released/NAME for our own weights", "FILE"),
+    ("--evaluate", saved_file, None, "checkpoint to score; released/NAME for our own weights", "FILE"),
     ("--action-wise", bool_string, True, "print a table by action", "BOOL"),
     ("--output", Path, None, "for results_*.json; default: the checkpoint's folder", "DIR"),
     page.VIS_HTML,

@@ -226,7 +226,7 @@ def test_bad_videos(script, detections, tmp_path):
     assert_refused(generic(script, tmp_path, "-o", "mine_coco", "--partial"), "S1 Eating twice")
     (tmp_path / "in" / "S1" / f"Eating.{CAMERAS[0]}.mp4.npz").unlink()
     (tmp_path / "in" / "S1" / f"Eating.{CAMERAS[0]}.npy").write_bytes(b"\x93NUMPY")
-    assert_refused(generic(script, tmp_path, "-o", "mine_coco", "--partial"), "cannot be read")
+    assert_refused(generic(script, tmp_path, "-o", "mine_coco", "--partial"), "truncated, damaged")
 
 
 def test_no_input(script, tmp_path):

@@ -151,7 +151,7 @@ def test_missing_videos_are_told(script, files, poses, tmp_path, caplog):
         (h5_bytes(np.random.default_rng(0).uniform(-1, 1, (2, 16, 2))), ("expected pixels", "not normalised")),
         (h5_bytes(np.full((2, 16, 2), 500.0)), ("people of 0 pixels",)),
         (h5_bytes(np.zeros((2, 16, 2)), "other"), ("has no array poses", "other")),
-        (b"text", ("Eating.54138969.h5", "cannot be read as HDF5")),
+        (b"text", ("Eating.54138969.h5", "damaged or no HDF5")),
     ],
 )
 def test_bad_videos(script, files, tmp_path, data, words):

@@ -190,7 +190,7 @@ def test_bodies_that_are_not_human_are_warned_of(prepare, tmp_path, caplog):
         (("--subject-pattern", "person(x)"), "finds no person"),
         (("--test", "zoe"), "--test names zoe; the people are: source"),
         (("--preset", "maya"), "invalid choice: 'maya'"),
-        (("--map", "no.yaml"), "cannot read the joint map no.yaml"),
+        (("--map", "no.yaml"), "cannot read no.yaml"),
         (("--preset", "smpl"), "has no joint for left hip (L_Hip)"),
     ],
 )
