@@ -63,7 +63,7 @@ def main() -> None:
     print(machine.describe(torch.device("cpu")))
 
     def lift(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        return lifters.camera_poses(saved, network, lifters.input_of(saved, torch.from_numpy(points), size)).numpy()
+        return lifters.lift(saved, network, torch.from_numpy(points), size).numpy()
 
     detector = detect.blazepose_detector(args.detector_dir, args.people)
     with frames.opened(args.video) as video, tempfile.TemporaryDirectory() as folder:

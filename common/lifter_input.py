@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from common.errors import InputError
+from common.rotation import so3_exp_exact
 from common.skeleton import Skeleton
 
 SEES = ("place", "pose", "direction")
+FOCAL = 0.9  # over the longer side of a picture, where no focal length is known: about a phone's
 SMALLEST = 1e-6  # size of a pose all of whose joints are in one place
 
 
@@ -81,11 +83,21 @@ def size_of(centred: Tensor) -> Tensor:
     return torch.linalg.vector_norm(centred, dim=-1).mean(-1)[..., None, None]
 
 
-def slopes_of(hip: Tensor, size: tuple[float, float], focal: float) -> Tensor:
+def slopes_of(hip: Tensor, size: tuple[float, float], focal: float | None) -> Tensor:
     """The ray to a hip (..., 2) in pixels, as X/Z and Y/Z, of a camera whose axis goes through the middle of its
-    picture; size: width and height, focal: pixels -> (..., 2).
+    picture; size: width and height, focal: pixels, None: `FOCAL` -> (..., 2).
     """
-    return (hip - hip.new_tensor(size) / 2) / focal
+    return (hip - hip.new_tensor(size) / 2) / (focal or FOCAL * max(size))
+
+
+def facing(slopes: Tensor) -> Tensor:
+    """The smallest rotations (..., 3, 3) that turn the camera's axis into rays of slopes (..., 2): they carry a body as
+    it looks in the middle of the picture to where it looks so from the camera.
+    """
+    x, y = slopes.unbind(-1)
+    length = torch.linalg.vector_norm(slopes, dim=-1)
+    across = torch.stack((-y, x, torch.zeros_like(x)), -1) / length.clamp_min(1e-12).unsqueeze(-1)
+    return so3_exp_exact(across * length.atan().unsqueeze(-1))
 
 
 def mirror_input(inputs: Tensor, skeleton: Skeleton) -> Tensor:

@@ -4,7 +4,6 @@ A method is the name of a row of `models.lifters.LIFTERS`, or "gan", whose files
 network's weights do not tell (a causal VideoPose3D, Chen's factor) is in the file, or an option.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from torch.nn import functional as F
 import models
 from common.camera import normalise_screen
 from common.errors import InputError
-from common.lifter_input import LifterInput, make_input, mirror_input, saved_form, slopes_of
+from common.lifter_input import LifterInput, facing, make_input, mirror_input, saved_form, slopes_of
 from common.run import checkpoint
 from common.skeleton import H36M_16, H36M_17, convert, mirror
 from methods.adversarial import checkpoint as gan_checkpoint
@@ -129,7 +128,7 @@ def input_of(
 
     Args:
         confidence: (T, 17), of the keypoints; 1 where left out.
-        focal: pixels; None: the picture's diagonal, as is usual where nothing is known (Li et al., "CLIFF", ECCV 2022).
+        focal: pixels; None: `common.lifter_input.FOCAL`.
     """
     sees = SEES[saved.method]
     if sees == "pose":
@@ -142,10 +141,29 @@ def input_of(
     if saved.form.sees == "place":
         keypoints = normalise_screen(keypoints, *size)
     if saved.form.sees == "direction":
-        slopes = slopes_of(keypoints[:, H36M_16.root], size, focal or math.hypot(*size))
+        slopes = slopes_of(keypoints[:, H36M_16.root], size, focal)
     if confidence is not None:
         confidence = convert(confidence.unsqueeze(-1), H36M_17, H36M_16).squeeze(-1)
     return make_input(saved.form, keypoints, slopes, confidence)
+
+
+@torch.inference_mode()
+def lift(
+    saved: SavedLifter,
+    network: nn.Module,
+    pixels: Tensor,
+    size: tuple[int, int] | None,
+    confidence: Tensor | None = None,
+    focal: float | None = None,
+) -> Tensor:
+    """Keypoints of a video (T, 17, 2) -> poses (T, 17, 3) as of `camera_poses`, on the network's device; the other
+    arguments as of `input_of`. What a lifter that sees the pose alone gives is turned to where the person stands.
+    """
+    device = next(network.parameters()).device
+    pose = camera_poses(saved, network, input_of(saved, pixels, size, confidence, focal).to(device))
+    if saved.form.sees == "pose" and size:
+        pose = pose @ facing(slopes_of(pixels[:, H36M_17.root], size, focal)).mT.to(pose)
+    return pose
 
 
 def check_size(points: Tensor, where: Any) -> None:

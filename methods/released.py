@@ -87,7 +87,7 @@ def score(path: Path, test: PoseSet, run: Run) -> Score | None:
     pose, target = [], []
     with run.autocast():
         for points, truth, size, focal in clips(test):
-            pose.append(lifters.camera_poses(saved, network, lifters.input_of(saved, points, size, focal=focal)))
+            pose.append(lifters.lift(saved, network, points, size, focal=focal))
             target.append(truth)
     pose, target = (convert(torch.cat(part), H36M_17, H36M_16) for part in (pose, target))
     return score_of(pose, target - target[:, :1], metres=saved.method in lifters.POSEAUG)

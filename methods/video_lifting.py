@@ -109,9 +109,8 @@ def lift(
     network = lifters.network_of(saved, file).to(run.device)
     points = torch.from_numpy(found.points)
     lifters.check_size(points, file.name)
-    keypoints = lifters.input_of(saved, points, size, torch.from_numpy(found.confidence), focal).to(run.device)
     with run.autocast():
-        return lifters.camera_poses(saved, network, keypoints).cpu().numpy()
+        return lifters.lift(saved, network, points, size, torch.from_numpy(found.confidence), focal).cpu().numpy()
 
 
 def write(

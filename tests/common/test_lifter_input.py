@@ -7,7 +7,16 @@ import torch
 
 from common.camera import h36m_cameras
 from common.errors import InputError
-from common.lifter_input import LifterInput, make_input, mirror_input, named_form, person_centred, saved_form, slopes_of
+from common.lifter_input import (
+    LifterInput,
+    facing,
+    make_input,
+    mirror_input,
+    named_form,
+    person_centred,
+    saved_form,
+    slopes_of,
+)
 from common.pose_set import PoseSet, Sequence, ray_slopes, screen_keypoints, seen_input, sequence_index
 from common.skeleton import H36M_16, mirror
 
@@ -53,6 +62,15 @@ def test_slopes_are_those_of_the_ray_to_the_hip():
     assert torch.allclose(seen_input(one, LifterInput("direction"))[:, 7, 2:], expected, atol=1e-5)
     assert torch.equal(seen_input(one, LifterInput()), screen_keypoints(one))
     assert torch.allclose(slopes_of(torch.tensor([[1500.0, 540.0]]), (1920, 1080), 1000.0), torch.tensor([[0.54, 0.0]]))
+
+
+def test_facing_turns_the_axis_into_the_ray_and_no_further():
+    slopes = torch.tensor([[0.0, 0.0], [0.5, 0.0], [-0.3, 0.8], [3.0, -4.0]])
+    turns = facing(slopes)
+    ray = torch.nn.functional.normalize(torch.cat((slopes, torch.ones(4, 1)), 1), dim=1)
+    assert torch.allclose(turns[:, :, 2], ray, atol=1e-6)
+    assert torch.allclose(turns @ turns.mT, torch.eye(3).expand(4, 3, 3), atol=1e-6)
+    assert torch.allclose(turns.diagonal(dim1=1, dim2=2).sum(1), 1 + 2 * ray[:, 2], atol=1e-5)  # the smallest turn
 
 
 @pytest.mark.parametrize(("options", "features"), [({"sees": "direction"}, 2), ({"sees": "moon"}, 2), ({}, 3)], ids=str)
