@@ -52,6 +52,8 @@ ELSEWHERE = {
         "installs packages and trains for minutes; its steps are the commands of ITES below",
     "python3 -m venv .venv && .venv/bin/python -m pip install -q -r requirements-dev.txt && .venv/bin/python -m pytest "
     "-q": "installs packages; .ci/run runs it, word for word",
+    "python3 -m venv .venv && .venv/bin/python -m pip install -q -r requirements-video.txt": "installs packages",
+    ".venv/bin/python demo.py --input VIDEO": "needs BlazePose's files: tests/test_demo_video.py has a stand-in",
     "python quickstart.py": "trains for minutes; its steps are the commands of ITES below",
     "python run_baseline.py --posenet_name linear --dataset synthetic --epochs 2 --checkpoint checkpoint/baseline":
         "needs the method that its page adds: tests/test_new_method.py runs it in a copy of the tree",
