@@ -11,6 +11,7 @@ import yaml
 import models
 from common.errors import InputError
 from common.run import options
+from common.run.run import Run
 from methods import released
 from tests.conftest import assert_refused
 from tests.tiny_dataset import write_tiny_dataset
@@ -83,3 +84,13 @@ def test_the_table(folder, tmp_path, monkeypatch, script):
     assert all(len(cell.split(" / ")) == 3 for row in rows[2:] for cell in row[1:])
     assert "2D input gt" in done.out and "25% of each sequence" in done.out
     assert_refused(script("run_summary.py", "--released", "--grid", "x.yaml"), "or --released")
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in options.RELEASED.glob("*.pth")))
+def test_released_weights_score_what_their_cards_say(name, tmp_path):
+    """On the synthetic twin, which is made in a second, to 0.1 mm."""
+    run = Run(torch.device("cpu"), torch.Generator())
+    twin = released.load_test_set(released.ensure_cross(tmp_path), released.H36M_17, run.device)
+    found = released.score(options.RELEASED / f"{name}.pth", twin, run)
+    expected = released.card(name)["scores"]["synthetic twin"]
+    assert expected is None if found is None else found == pytest.approx(expected, abs=0.1)
