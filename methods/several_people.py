@@ -11,7 +11,7 @@ from common.draw import page, turntable
 from common.errors import InputError
 from common.run.run import Run
 from common.skeleton import H36M_17, Skeleton
-from common.video import follow, place, upright
+from common.video import follow, motion, upright
 from common.video.formats import RawKeypoints, read_raw
 from common.video.frames import Pictures
 from common.video.read import FPS, KeypointFile, read_keypoints
@@ -50,9 +50,9 @@ def write_all(
     for number in range(1, count(raw, args.people, args.max_gap) + 1):
         found = read_keypoints(source, args.layout, args.thr, number, args.max_gap, args.smooth, raw=raw)
         camera = video_lifting.lift(saved, args.ckpt, found, size, run, args.focal)
-        scale = 1.0 if saved.method in lifters.POSEAUG else upright.human_scale(camera)
+        scale = video_lifting.scale_of(camera, saved.method, args.height)
         people.append(Lifted(found, camera, scale))
-    worlds, pitch = in_one_world(people, size, fps, args.camera_pitch)
+    worlds, pitch = in_one_world(people, size, fps, motion.focal_pixels(args.focal, size), args.camera_pitch)
     files = []
     for number, (person, world) in enumerate(zip(people, worlds, strict=True), 1):
         files += save_poses(
@@ -76,14 +76,15 @@ def count(raw: RawKeypoints, most: int | None, max_gap: int) -> int:
 
 
 def in_one_world(
-    people: list[Lifted], size: tuple[int, int], fps: float, pitch: float | None
+    people: list[Lifted], size: tuple[int, int], fps: float, focal: float, pitch: float | None
 ) -> tuple[list[np.ndarray], float]:
     """Poses (n, 17, 3) of everybody, metres, z up, on the floor, where they stand before the camera; and its pitch."""
     bodies = [one.scale * one.camera.astype(float) for one in people]
     pitch = upright.estimate_pitch(np.concatenate(bodies)) if pitch is None else pitch
     worlds = []
     for person, body in zip(people, bodies, strict=True):
-        way = follow.smooth(place.hip_path(person.found.points.astype(float), body, size), _STEADY * fps)
+        path = motion.root_path(body, person.found.points, focal, size, person.found.confidence)
+        way = follow.smooth(path, _STEADY * fps)
         worlds.append(upright.on_floor(upright.to_world(body + way[:, None], pitch)))
     return worlds, pitch
 

@@ -61,7 +61,7 @@ def read(
     if args.fps:
         raw = raw._replace(times=None)
     found = read_keypoints(source, args.layout, args.thr, args.person, args.max_gap, args.smooth, raw=raw)
-    size = args.image_size or found.size or (images[0].size if images is not None else None)
+    size = picture_size(found, images, args)
     said = args.fps or found.fps or (images.fps if images is not None and len(images) > 1 else None)
     if found.times is not None and not (said and is_even(found.times, said)):
         said = common_rate(found.times)
@@ -151,6 +151,7 @@ def scale_of(camera: np.ndarray, method: str, height: float | None) -> float:
 
 
 def picture_size(found: KeypointFile, images: Pictures | None, args: argparse.Namespace) -> tuple[int, int] | None:
+    """Width and height, pixels: as an option, the keypoints' file or the pictures say."""
     return args.image_size or found.size or (images[0].size if images is not None else None)
 
 

@@ -67,6 +67,7 @@ class Clip:
 
     @property
     def window(self) -> slice:
+        """The frames as a slice of the action."""
         return slice(self.frames.start, self.frames.stop, self.frames.step)
 
     def __str__(self) -> str:

@@ -143,6 +143,7 @@ class Video(Pictures):
         return len(self.times)
 
     def part(self, rows: slice) -> "Video":
+        """Some of its frames, on end, decoded on their own."""
         chosen = copy(self)
         if len(self) > 1:
             chosen.first, chosen.times = self.first + range(len(self))[rows].start, self.times[rows]
@@ -168,6 +169,7 @@ class Video(Pictures):
         raise EndOfVideo(f"{self.path} is damaged: only {count} of its frames could be read; choose another video")
 
     def close(self) -> None:
+        """Let go of the file; asked for a frame again, it is opened again."""
         if self._decoder is not None:
             self._decoder.close()
         self._decoder, self._next = None, 0

@@ -20,6 +20,7 @@ CUTOFF, DEPTH_CUTOFF, ROOT_CUTOFF = (
 CONTACT_CUTOFF = 3.0  # Hz, of the feet whose speed is looked at
 SLOW, LOW, SHORTEST = 0.45, 0.10, 0.1  # of a foot in contact: metres a second, metres above the floor, seconds
 BLEND = 0.12  # seconds in which a foot goes to and from its place
+NEAREST = 0.3  # metres from the camera: nobody stands behind it
 ROBUST_ROUNDS = 4
 STEEPEST_FLOOR = 0.07  # slope by which feet may correct the camera's angles
 FEET = tuple(H36M_17.index(f"{side} foot") for side in ("left", "right"))
@@ -120,7 +121,7 @@ def root_path(
     """Where the hip is, (T, 3), camera frame, so that the poses lie on their keypoints.
 
     Of every frame the least squares of f (x + X) = u (z + Z) over the joints, u from the picture's middle; joints that
-    fit ill count less from round to round.
+    fit ill count less from round to round. Nobody is nearer than `NEAREST`.
 
     Args:
         poses: (T, 17, 3), metres, the hip at the origin.
@@ -143,10 +144,7 @@ def root_path(
         away = np.linalg.norm(np.einsum("tjai,ti->tja", matrix, path) - right, axis=-1)
         usual = 2 * np.median(away, axis=1, keepdims=True).clip(1e-6)
         weight = given / (1 + (away / usual) ** 2)
-    nearest = 0.3  # metres: nobody stands behind the camera
-    if (path[:, 2] < nearest).mean() > 0.5:
-        raise InputError("the keypoints do not look like the lifted poses: no way of the hip fits; check --focal")
-    path[:, 2] = path[:, 2].clip(nearest)
+    path[:, 2] = path[:, 2].clip(NEAREST)
     return path
 
 
@@ -303,7 +301,10 @@ def moving(
     """
     filtered = without_jitter(poses, fps, strength)
     filtered = constant_bones(filtered) if same_bones else filtered
-    path = smooth_path(root_path(filtered, keypoints, focal, size, weights), fps, strength)
+    path = root_path(filtered, keypoints, focal, size, weights)
+    if (path[:, 2] <= NEAREST).mean() > 0.5:
+        raise InputError("the keypoints do not look like the lifted poses: no way of the hip fits; check --focal")
+    path = smooth_path(path, fps, strength)
     angle = upright.estimate_pitch(filtered) if pitch is None else pitch
     world = upright.to_world(filtered + path[:, None], angle)
     world -= world[0, 0] * (1, 1, 0)

@@ -78,6 +78,7 @@ def numbers(values: Any, path: Path) -> np.ndarray:
 
 
 def size_of(width: Any, height: Any) -> tuple[int, int] | None:
+    """Width and height of a picture as a file has them; None where they are none."""
     try:
         return (int(width), int(height)) if int(width) > 0 and int(height) > 0 else None
     except (TypeError, ValueError, OverflowError):

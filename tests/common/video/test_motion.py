@@ -114,3 +114,7 @@ def test_a_moving_person_in_the_world(scene):
 def test_focal_lengths_are_shares_or_pixels():
     assert motion.focal_pixels(1.5, (1080, 1920)) == 2880
     assert motion.focal_pixels(1200.0, (1080, 1920)) == 1200
+
+
+def test_nothing_stands_behind_the_camera():
+    assert (motion.root_path(np.zeros((2, 17, 3)), np.zeros((2, 17, 2)), FOCAL, SIZE)[:, 2] > 0).all()
