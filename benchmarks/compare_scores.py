@@ -24,7 +24,7 @@ from common import metrics
 from common.datasets.h36m_layout import load_pose_set
 from common.images.loader import evaluation_loader
 from common.multiview.labels import NORMALISED_POSE, normalise
-from common.pose_set import PoseSet, seen_input
+from common.pose_set import PoseSet, seen
 from common.run import checkpoint
 from common.run.run import Run
 from common.skeleton import H36M_16, H36M_17, Skeleton, convert
@@ -117,7 +117,7 @@ def lifter_inputs(saved: SavedLifter, test: PoseSet) -> Tensor:
     """The 2D input (N, 17 or 16, 2 or more) of a split as the method's own scripts make it."""
     if saved.method in POSEAUG:
         small = replace(test, keypoints=convert(test.keypoints, H36M_17, H36M_16), skeleton=H36M_16)
-        return seen_input(small, saved.form)
+        return seen(small, saved.form).inputs
     return test.keypoints if saved.method == "gan" else network_input(test)
 
 

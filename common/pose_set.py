@@ -14,7 +14,7 @@ from torch import Tensor
 from common.camera import Camera
 from common.errors import InputError
 from common.h36m import action_label, canonical_action
-from common.lifter_input import LifterInput, make_input
+from common.lifter_input import FOCAL, LifterInput, facing, make_input
 from common.skeleton import Skeleton
 
 
@@ -54,6 +54,7 @@ class PoseSet:
     unit: str = "pixels"  # or "screen": a file that gives screen coordinates and not the size of its pictures
     inputs: Tensor | None = None  # (N, J, 2 or more) float32, what a method's network sees, made by the method
     confidence: Tensor | None = None  # (N, J) float32, of the keypoints, as their detector gives it
+    turns: Tensor | None = None  # (N, 3, 3) float32, from the axes of what a lifter gives to the camera's; of `inputs`
 
     def __len__(self) -> int:
         return len(self.keypoints)
@@ -253,18 +254,33 @@ def ray_slopes(pose_set: PoseSet) -> Tensor:
     return (screen_keypoints(pose_set)[:, pose_set.skeleton.root] - centre) / focal
 
 
-def seen_input(pose_set: PoseSet, form: LifterInput) -> Tensor:
-    """What a lifter of that form sees of a set: (N, J, features)."""
+def seen(pose_set: PoseSet, form: LifterInput) -> PoseSet:
+    """A set as a lifter of that form sees it, with its `inputs` and, where it gives poses along the ray, `turns`."""
+    points, root = screen_keypoints(pose_set), pose_set.skeleton.root
     slopes = ray_slopes(pose_set) if form.sees == "direction" else None
-    return make_input(form, screen_keypoints(pose_set), slopes, pose_set.confidence, pose_set.skeleton.root)
+    inputs = make_input(form, points, slopes, pose_set.confidence, root)
+    return replace(pose_set, inputs=inputs, turns=turns_of(pose_set) if form.sees == "pose" else None)
 
 
-def windows(index: Tensor, first: Tensor, last: Tensor, receptive_field: int, causal: bool = False) -> Tensor:
+def turns_of(pose_set: PoseSet) -> Tensor:
+    """`common.lifter_input.facing` of the rays to the hips (N, 3, 3); by the usual focal length where no camera is
+    known.
+    """
+    known = all(seq.camera for seq in pose_set.sequences)
+    hips = screen_keypoints(pose_set)[:, pose_set.skeleton.root]
+    return facing(ray_slopes(pose_set) if known else hips / (2 * FOCAL)).float()
+
+
+def windows(
+    index: Tensor, first: Tensor, last: Tensor, receptive_field: int, causal: bool = False, strides: Tensor | None = None
+) -> Tensor:
     """The rows of the frames around (causal: up to) each frame; past an end of its sequence, the frame at that end.
 
     index, first, last: (B,) int64, rows of a flat set: the frames asked for, and the first and last row of the sequence
-    that each is in; receptive_field: F, odd -> (B, F) rows, so that `keypoints[windows(...)]` is (B, F, J, 2).
+    that each is in; receptive_field: F, odd; strides: (B,), rows from one frame to the next, 1 where left out -> (B, F)
+    rows, so that `keypoints[windows(...)]` is (B, F, J, 2).
     """
     reach = receptive_field - 1 if causal else receptive_field // 2
     offsets = torch.arange(receptive_field, device=index.device) - reach
+    offsets = offsets if strides is None else offsets * strides[:, None]
     return (index[:, None] + offsets).clamp(first[:, None], last[:, None])

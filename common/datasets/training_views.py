@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from common.augmentation import detector_noise, detectors_joints, vary_bones, vary_pose
-from common.lifter_input import SEES, LifterInput, make_input
-from common.pose_set import PoseSet, ray_slopes, screen_keypoints, windows
+from common.lifter_input import SEES, LifterInput, facing, make_input
+from common.pose_set import PoseSet, ray_slopes, screen_keypoints, turns_of, windows
 from common.run.options import number
 from common.run.run import Run
 from common.skeleton import H36M_16, mirror
@@ -68,6 +68,8 @@ VIEWS = (
      "1: as BlazePose does"),
     ("--detectors_joints", bool, False,
      "virtual: three of four people have hips, shoulders and head where detectors put them"),
+    ("--vary_rate", number(int, 1), 1,
+     "over time: every frame, or every second, ... up to every N-th, drawn for each window, as videos of other rates"),
     ("--vary_bones", number(float, 0, 0.9), 0.0, "virtual: largest relative change of a bone's length"),
     ("--vary_pose", number(float, 0, 180), 0.0,
      "virtual: degrees by which body, spine, arms and legs are turned at most, each in every other pose"),
@@ -110,7 +112,8 @@ def training_views(
 
     Returns:
         A function: rows of the global batch (B,) -> this process's 2D input (b, J, features), or (b, F, J, features),
-        and root-relative poses (b, J, 3), metres, camera axes.
+        and root-relative poses (b, J, 3), metres, camera axes; for lifters that see the pose alone in axes of which the
+        third is the ray to the hip, as they cannot know the camera's.
     """
     form, ranges, signs = form_of(args), ranges_of(args), MIRRORED.to(run.device)
     first, last, generator = train.first, train.last, run.generator
@@ -118,6 +121,8 @@ def training_views(
     if not virtual:
         keypoints, targets, confidence = screen_keypoints(train), train.relative, train.confidence
         slopes = ray_slopes(train) if form.sees == "direction" else None
+        if form.sees == "pose":
+            targets = targets @ turns_of(train)
     here = 0 if frames == 1 else frames - 1 if causal else frames // 2
 
     def by_virtual_cameras(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -134,13 +139,19 @@ def training_views(
             head = torch.einsum("bij,bj->bi", views.rotation, body[:, HEAD] - seen_body[:, 0])
             target = torch.cat((target[:, :HEAD], head[:, None], target[:, HEAD + 1 :]), 1)
         rays = views.poses[..., 0, :2] / views.poses[..., 0, 2:]
+        if form.sees == "pose":
+            target = target @ facing(rays if frames == 1 else rays[:, here])
         if form.sees == "direction":
             guess = torch.rand(len(rows), *(1,) * (rays.dim() - 1), device=run.device, generator=generator) * 2 - 1
             rays = rays * FOCAL_GUESS**guess
         return views.keypoints, target, rays
 
     def see(index: Tensor) -> tuple[Tensor, Tensor]:
-        rows = index if frames == 1 else windows(index, first[index], last[index], frames, causal)
+        rows = index
+        if frames > 1:
+            shape = {"size": (len(index),), "device": run.device, "generator": generator}
+            strides = torch.randint(1, args.vary_rate + 1, **shape) if args.vary_rate > 1 else None
+            rows = windows(index, first[index], last[index], frames, causal, strides)
         if virtual:
             points, target, rays = by_virtual_cameras(rows)
         else:

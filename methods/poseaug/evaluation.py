@@ -5,7 +5,7 @@ Gong, Zhang and Feng, "PoseAug: A Differentiable Pose Augmentation Framework for
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from common.datasets.projected import MADE, noise_of
 from common.draw import page, tables
 from common.errors import InputError
 from common.lifter_input import LifterInput, mirror_input
-from common.pose_set import PoseSet, joined, seen_input, windows
+from common.pose_set import PoseSet, joined, seen, windows
 from common.run.run import Run
 from common.skeleton import H36M_16, Skeleton, mirror
 from common.synthetic.cross import ensure_cross
@@ -53,7 +53,7 @@ def load_split(
         args.data_dir, name, keypoints or args.keypoints, subjects, args.actions, downsample=args.downsample,
         skeleton=H36M_16, exact_actions=True, device=device, noise=noise_of(args),
     )  # fmt: skip
-    return replace(pose_set, inputs=seen_input(pose_set, form))
+    return seen(pose_set, form)
 
 
 def load_training(args: Any, device: torch.device) -> PoseSet:
@@ -86,7 +86,7 @@ def load_cross_data(args: Any, device: torch.device, form: LifterInput = PUBLISH
         wanted = {"synthetic": "synthetic", "3dhp": "none"}.get(args.dataset.split(",")[0], "3dhp")
     names = [name.strip() for name in wanted.split(",")]
     found = [_cross_set(name, args, device) for name in names if name not in ("none", "")]
-    sets = tuple(replace(part, inputs=seen_input(part, form)) for part in found if part is not None)
+    sets = tuple(seen(part, form) for part in found if part is not None)
     labels = [args.dataset.split(",")[0].upper(), *(part.name.upper() for part in sets)]
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice:
@@ -216,7 +216,8 @@ def _lift_rows(model: torch.nn.Module, split: PoseSet, rows: Tensor, flip: bool,
         index = windows(rows, split.first[rows], split.last[rows], frames, getattr(model, "causal", False))
     if whole:  # each frame once: the first frames of all windows, and the rest of the last
         index = torch.cat((index[:, 0], index[-1, 1:])).unsqueeze(0)
-    return forward(split.inputs[index]).view(-1, H36M_16.num_joints, 3)
+    pose = forward(split.inputs[index]).view(-1, H36M_16.num_joints, 3)
+    return pose if split.turns is None else pose.float() @ split.turns[rows].mT
 
 
 def _frames(model: torch.nn.Module) -> int:

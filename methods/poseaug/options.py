@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 LIFTERS = tuple(sorted(name for name, lifter in lifters.LIFTERS.items() if lifter.sees == "place"))
 SIZES = ("dropout", "stages", "architecture", "causal")  # options that a lifter's constructor may take
+WIDTHS = ("width", "hidden", "channels")  # what constructors call --width
 
 
 def _pretrain(text: str) -> bool | str:
@@ -47,6 +48,7 @@ TRAINING_DATA = (
 LIFTER = (
     ("--posenet_name", LIFTERS, "videopose", "network from 2D to 3D"),
     ("--stages", number(int, 1), 4, "residual stages of mlp, gcn, videopose"),
+    ("--width", number(int, 0), 0, "channels of mlp, gcn, videopose; 0: as published, 1024, 128, 1024"),
     ("--architecture", str, "",
      "videopose over time: odd filter widths such as 3,3,3,3,3 (243 frames); sets the number of stages", "WIDTHS"),
     ("--causal", bool, False, "videopose over time sees past frames only"),
@@ -195,6 +197,8 @@ def lifter_sizes(args: Any) -> dict[str, Any]:
     """The constructor's arguments of the lifter that the options ask for."""
     taken = inspect.signature(lifters.LIFTERS[args.posenet_name].network).parameters
     sizes = {name: getattr(args, name) for name in SIZES if name in taken and name in vars(args)}
+    if getattr(args, "width", 0):
+        sizes |= {name: args.width for name in WIDTHS if name in taken}
     form = form_of(args)
     if form.features > 2 and "features" not in taken:
         raise InputError(

@@ -17,7 +17,7 @@ from common.lifter_input import (
     saved_form,
     slopes_of,
 )
-from common.pose_set import PoseSet, Sequence, ray_slopes, screen_keypoints, seen_input, sequence_index
+from common.pose_set import PoseSet, Sequence, ray_slopes, screen_keypoints, seen, sequence_index
 from common.skeleton import H36M_16, mirror
 
 FORMS = [LifterInput(sees, sure) for sees in ("place", "pose", "direction") for sure in (False, True)]
@@ -59,8 +59,8 @@ def test_slopes_are_those_of_the_ray_to_the_hip():
     one = PoseSet(pixels, H36M_16, sequences, sequence_index(sequences), torch.arange(6), poses)
     expected = poses[:, 0, :2] / poses[:, 0, 2:]
     assert torch.allclose(ray_slopes(one), expected, atol=1e-5)
-    assert torch.allclose(seen_input(one, LifterInput("direction"))[:, 7, 2:], expected, atol=1e-5)
-    assert torch.equal(seen_input(one, LifterInput()), screen_keypoints(one))
+    assert torch.allclose(seen(one, LifterInput("direction")).inputs[:, 7, 2:], expected, atol=1e-5)
+    assert torch.equal(seen(one, LifterInput()).inputs, screen_keypoints(one))
     assert torch.allclose(slopes_of(torch.tensor([[1500.0, 540.0]]), (1920, 1080), 1000.0), torch.tensor([[0.54, 0.0]]))
 
 
