@@ -272,7 +272,12 @@ def turns_of(pose_set: PoseSet) -> Tensor:
 
 
 def windows(
-    index: Tensor, first: Tensor, last: Tensor, receptive_field: int, causal: bool = False, strides: Tensor | None = None
+    index: Tensor,
+    first: Tensor,
+    last: Tensor,
+    receptive_field: int,
+    causal: bool = False,
+    strides: Tensor | None = None,
 ) -> Tensor:
     """The rows of the frames around (causal: up to) each frame; past an end of its sequence, the frame at that end.
 
