@@ -18,6 +18,8 @@ from common.skeleton import H36M_16 as S
 
 BUILD = 0.1  # share by which all bones of a body may be longer or shorter together
 DETECTED = 0.75  # share of people whose joints are those of detectors
+WIDTHS = {"hip": (0.3, 0.5), "shoulder": (0.55, 0.75)}  # from left to right, over the trunk's length, as BlazePose's
+HIPS_UP = (-0.07, 0.02)  # metres
 KNOT = 6  # frames over which a detector's error drifts
 # Of keypoints at strength 1, as shares of the body's size in the picture (mean distance from the hip).
 DEVIATION, FAR_OFF = 0.06, 0.4
@@ -76,10 +78,10 @@ def vary_pose(poses: Tensor, degrees: float, generator: torch.Generator) -> Tens
 def detectors_joints(poses: Tensor, generator: torch.Generator) -> Tensor:
     """Most people (`DETECTED` of them) with their joints where detectors of keypoints put them.
 
-    Hips and shoulders are nearer together than Human3.6M's, the hips a little higher; hip, spine and thorax come to lie
-    between them; the top of the head is guessed from the nose, as far above it as that is above the thorax
-    (`common.video.layouts`), and so in front of where it is. poses (B, J, 3) or (B, F, J, 3), metres, world frame (not
-    a mirror image) -> the same shape.
+    Hips and shoulders are as far apart as `WIDTHS` says, whatever a data set takes for them, the hips mostly lower;
+    hip, spine and thorax come to lie between them; the top of the head is guessed from the nose, as far above it as
+    that is above the thorax (`common.video.layouts`), and so in front of where it is.
+    poses (B, J, 3) or (B, F, J, 3), metres, world frame (not a mirror image) -> the same shape.
     """
     one = (len(poses), *(1,) * (poses.dim() - 1))
     joints = list(poses.unbind(-2))
@@ -91,9 +93,12 @@ def detectors_joints(poses: Tensor, generator: torch.Generator) -> Tensor:
     up = F.normalize(joints[at["thorax"]] - joints[at["hip"]], dim=-1)
     left = F.normalize(joints[at["left shoulder"]] - joints[at["right shoulder"]], dim=-1)
     forward = torch.linalg.cross(left, up)
-    for pair, least, lift in (("hip", 0.45, 0.04), ("shoulder", 0.8, 0.0)):
-        a, b = joints[at[f"left {pair}"]], joints[at[f"right {pair}"]]
-        middle, apart = (a + b) / 2 + up * draw(0, lift), (a - b) / 2 * draw(least, 1)
+    sides = {pair: (joints[at[f"left {pair}"]], joints[at[f"right {pair}"]]) for pair in WIDTHS}
+    middles = {pair: (a + b) / 2 for pair, (a, b) in sides.items()}
+    middles["hip"] = middles["hip"] + up * draw(*HIPS_UP)
+    trunk = torch.linalg.vector_norm(middles["shoulder"] - middles["hip"], dim=-1, keepdim=True)
+    for pair, (a, b) in sides.items():
+        middle, apart = middles[pair], F.normalize(a - b, dim=-1) / 2 * trunk * draw(*WIDTHS[pair])
         joints[at[f"left {pair}"]], joints[at[f"right {pair}"]] = middle + apart, middle - apart
         joints[at["hip" if pair == "hip" else "thorax"]] = middle
     hip, thorax, head = (joints[at[name]] for name in ("hip", "thorax", "head"))

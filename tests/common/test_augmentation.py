@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from common.augmentation import DEVIATION, detector_noise, detectors_joints, vary_bones, vary_pose
+from common.augmentation import DEVIATION, HIPS_UP, WIDTHS, detector_noise, detectors_joints, vary_bones, vary_pose
 from common.bones import bone_lengths, bone_vectors, unit_bones
 from common.lifter_input import size_of
 from common.skeleton import H36M_16 as S
@@ -66,14 +66,18 @@ def test_most_people_have_the_joints_of_detectors(shape):
     kept = [S.index(name) for name in ("left knee", "right foot", "left elbow", "right wrist")]
     assert torch.equal(made[..., kept, :], poses[..., kept, :])
 
-    def apart(pose: torch.Tensor, joint: str) -> torch.Tensor:
-        return (pose[..., S.index(f"left {joint}"), :] - pose[..., S.index(f"right {joint}"), :]).norm(dim=-1)[changed]
+    def pair(joint: str) -> tuple[torch.Tensor, torch.Tensor]:
+        return tuple(made[changed][..., S.index(f"{side} {joint}"), :] for side in ("left", "right"))
 
-    for joint, least in (("hip", 0.45), ("shoulder", 0.8)):
-        ratio = apart(made, joint) / apart(poses, joint)
-        assert least - 1e-4 < ratio.min() < least + 0.05 and 0.95 < ratio.max() < 1 + 1e-4
-    hips = (made[..., S.index("left hip"), :] + made[..., S.index("right hip"), :]) / 2
-    assert torch.allclose(made[changed][..., 0, :], hips[changed], atol=1e-6)
+    hips, shoulders = (sum(pair(joint)) / 2 for joint in ("hip", "shoulder"))
+    for joint, (low, high) in WIDTHS.items():
+        left, right = pair(joint)
+        ratio = (left - right).norm(dim=-1) / (shoulders - hips).norm(dim=-1)
+        assert low - 1e-4 < ratio.min() < low + 0.02 and high - 0.02 < ratio.max() < high + 1e-4
+    assert torch.allclose(made[changed][..., 0, :], hips, atol=1e-6)
+    before = (poses[..., S.index("left hip"), :] + poses[..., S.index("right hip"), :])[changed] / 2
+    moved = (hips - before).norm(dim=-1)
+    assert HIPS_UP[1] < moved.max() < -HIPS_UP[0] + 1e-4
 
 
 def test_heads_guessed_from_a_face_are_in_front_of_it():
