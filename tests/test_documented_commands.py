@@ -49,12 +49,12 @@ from tests.tiny_dataset import tiny_keypoints, tiny_poses, write_tiny_dataset
 # Not run by a test, and why.
 ELSEWHERE = {
     "python3 -m venv .venv && .venv/bin/python -m pip install -q -r requirements.txt && .venv/bin/python quickstart.py":
-        "installs packages and trains for minutes; its steps are the commands of ITES below",
+        "installs packages and trains for minutes; tests/test_quickstart.py takes its steps, small",
     "python3 -m venv .venv && .venv/bin/python -m pip install -q -r requirements-dev.txt && .venv/bin/python -m pytest "
     "-q": "installs packages; .ci/run runs it, word for word",
     "python3 -m venv .venv && .venv/bin/python -m pip install -q -r requirements-video.txt": "installs packages",
     ".venv/bin/python demo.py --input VIDEO": "needs BlazePose's files: tests/test_demo_video.py has a stand-in",
-    "python quickstart.py": "trains for minutes; its steps are the commands of ITES below",
+    "python quickstart.py": "trains for minutes; tests/test_quickstart.py takes its steps, small",
     "python run_baseline.py --posenet_name linear --dataset synthetic --epochs 2 --checkpoint checkpoint/baseline":
         "needs the method that its page adds: tests/test_new_method.py runs it in a copy of the tree",
     "python run_evaluate.py --posenet_name linear --dataset synthetic --evaluate "
