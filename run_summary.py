@@ -45,6 +45,7 @@ RELEASED = (
     ("--released", bool, False, "score the weights that come with this repository, each through what demo.py does"),
     ("--data-dir", Path, "data", "where data_3d_cmu.npz and data_3d_cmu2.npz may lie", "DIR"),
     ("--keypoints -k", str, "gt", "2D input of the sets with cameras: gt, noisy", "NAME"),
+    ("--check", bool, False, "fail where a score of -k gt is more than 0.1 mm off what the weight's card says"),
     ("--ckpt", Path, None, "score these lifters, too", "FILE", {"nargs": "*", "default": []}),
     *RUN,
 )  # fmt: skip
@@ -97,8 +98,7 @@ def score_released(args: Namespace) -> None:
     run = start(args)
     sets = released.test_sets(args.data_dir, args.keypoints, run)
     files = {name: released.RELEASED / f"{name}.pth" for name in released.names()}
-    for name in files:
-        released.card(name)
+    cards = {name: released.card(name) for name in files}
     files |= {str(path): path for path in args.ckpt}
     scores = {"no depth at all": {name: released.no_depth(test) for name, test in sets.items()}}
     for name, path in run.progress(files.items(), text="weights"):
@@ -108,6 +108,12 @@ def score_released(args: Namespace) -> None:
         f"MPJPE / N-MPJPE / P-MPJPE, mm, 16 joints, relative to the hip, mean over frames; 2D input {args.keypoints}; "
         f"test subjects, {released.SUBSET:.0%} of each sequence, lifted as demo.py lifts a video"
     )
+    if args.check:
+        off = [released.differences(name, card, scores[name]) for name, card in cards.items()]
+        for line in (line for lines in off for line in lines):
+            print(line)
+        if any(off):
+            raise SystemExit(1)
 
 
 def run_grid(grid: grids.Grid, jobs: int) -> Mapping[str, str]:

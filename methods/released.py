@@ -28,6 +28,7 @@ from common.synthetic.dataset import ensure_named
 from methods import lifters
 
 BEST = "mlp_pose"  # what demo.py lifts people with
+AGREE = 0.1  # mm, of a score and its card
 SUBSET = 0.25  # share of each test sequence that the table is made of, on end
 
 
@@ -120,6 +121,22 @@ def clips(test: PoseSet) -> Iterable[tuple[Tensor, Tensor, tuple[int, int], floa
         focal = math.sqrt(math.prod(sequence.camera.focal))
         found.append((test.keypoints[rows], test.targets()[rows], sequence.camera.size, focal))
     return found
+
+
+def differences(name: str, card: dict[str, Any], found: dict[str, Score | None]) -> list[str]:
+    """A line for each set on which a weight scores otherwise, by more than `AGREE`, than its card says."""
+    lines = []
+    for title, said in card["scores"].items():
+        if title in found and not _agree(said, found[title]):
+            lines.append(f"{name} on {title}: {_cell(found[title])}, but {_cell(said and Score(*said))} by its card")
+    return lines
+
+
+def _agree(said: list[float | None] | None, found: Score | None) -> bool:
+    if said is None or found is None:
+        return said is None and found is None
+    pairs = zip(said, found, strict=True)
+    return all(a is b is None or (None not in (a, b) and abs(a - b) <= AGREE) for a, b in pairs)
 
 
 # ------------------------------------------------------------ table
