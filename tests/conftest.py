@@ -15,6 +15,7 @@ import torch
 
 from common.run import checkpoint
 from common.run.log import RunLog
+from tests import small_networks
 
 ROOT = Path(__file__).parents[1]
 
@@ -48,6 +49,23 @@ def temporary_files(tmp_path_factory):
         folder = tmp_path_factory.mktemp("temporary")
         patch.setenv("TMPDIR", str(folder))
         patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(folder / "torchinductor"))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def disk_is_not_waited_for():
+    """No test pulls the plug, and waiting until each of thousands of files is on the disk takes a minute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture(scope="module")
+def small():
+    """Scripts make small networks, in this process and in those that it starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        small_networks.make_small(patch.setattr)
+        patch.setenv(small_networks.VARIABLE, "1")
         yield
 
 

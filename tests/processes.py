@@ -7,21 +7,25 @@ start is all that differs from `python SCRIPT`: tests that are about it use `con
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import pytest
 import torch.distributed as dist
 
 from tests import forked
 from tests.conftest import ROOT, Outcome, one_thread
 
 # Nothing of this project: a script may be that of another tree.
-LIBRARIES = ["torch", "torch._dynamo", "torch.distributed.run", "torch.utils.data", "matplotlib.backends.backend_agg",
-             "tensorboard.summary.writer.record_writer", "PIL.Image", "yaml", "tqdm"]  # fmt: skip
+LIBRARIES = ["torch", "torch._dynamo", "torch.distributed.run", "torch.utils.data", "matplotlib.figure",
+             "matplotlib.backends.backend_agg", "tensorboard.summary.writer.record_writer",
+             "PIL.Image", "yaml", "tqdm"]  # fmt: skip
 
 
 class Running(NamedTuple):
@@ -70,6 +74,52 @@ def start(words: Sequence, folder: Path, more: Mapping[str, str] | None = None) 
 def run_apart(words: Sequence, folder: Path) -> Outcome:
     """Run `python WORDS` in `folder`, in a process of its own."""
     return start(words, folder).wait()
+
+
+class Forked:
+    """As much of `subprocess.Popen` as this project's code asks of a `python SCRIPT`, of a fork."""
+
+    def __init__(self, words: Sequence, cwd: Path | None = None, env=None, stdout: Any = None, **_):
+        self.running, self.args, self.stdout = start(words[1:], cwd or Path.cwd(), env), words, stdout
+        self.returncode: int | None = None
+
+    def __enter__(self) -> "Forked":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.wait()
+
+    def communicate(self, *_, **__) -> tuple[str, str]:
+        self.wait()
+        return self.running.out.read_text(), self.running.err.read_text()
+
+    def poll(self) -> int | None:
+        return None if self.running.process.is_alive() else self.wait()
+
+    def wait(self, *_) -> int:
+        if self.returncode is None:
+            done = self.running.wait()
+            self.returncode = self.running.process.exitcode
+            if hasattr(self.stdout, "fileno"):
+                os.write(self.stdout.fileno(), (done.out + done.err).encode())
+        return self.returncode
+
+    def terminate(self) -> None:
+        self.running.process.terminate()
+
+    def kill(self) -> None:
+        self.running.process.kill()
+
+
+def fork_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on the scripts of this repository that this process starts through `subprocess` are forks."""
+    real = subprocess.Popen
+
+    def start_process(words: Sequence, **more):
+        ours = str(words[0]) == sys.executable and str(words[1]).endswith(".py")
+        return Forked(words, **more) if ours else real(words, **more)
+
+    monkeypatch.setattr(subprocess, "Popen", start_process)
 
 
 def interrupt(words: Sequence, folder: Path, after: str) -> str:

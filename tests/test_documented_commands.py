@@ -42,9 +42,11 @@ from tests.data.test_prepare_mpii import json_entries, people
 from tests.methods.encoder_decoder import test_checkpoint as released_networks
 from tests.motion_files import write_acclaim, write_clip, write_smpl_model
 from tests.mpi_inf_files import write_testing, write_training
-from tests.processes import run_apart
+from tests.processes import fork_scripts, run_apart
 from tests.test_poseaug_scripts import write_cross_data
 from tests.tiny_dataset import tiny_keypoints, tiny_poses, write_tiny_dataset
+
+pytestmark = pytest.mark.usefixtures("small")
 
 # Not run by a test, and why.
 ELSEWHERE = {
@@ -75,7 +77,7 @@ ELSEWHERE = {
         "needs the file that its page makes: tests/data/test_readme.py runs both",
     "torchrun --nproc_per_node 2 SCRIPT ...": "tests/test_many_machines.py runs run_baseline.py so",
     "torchrun --nproc_per_node 2 train_teacher.py ...": "the same; tests/test_ites_scripts.py: its two processes",
-    "train_hourglass.py --gpus 0,1": "becomes two processes: tests/test_hourglass_scripts.py",
+    "train_hourglass.py --gpus 0,1": "becomes torchrun: tests/common/run/test_gpus.py; and test_hourglass_scripts.py",
     "train_hourglass.py --batch_size": "names an option",
     "python demo.py --input VIDEO --ckpt FILE": "needs BlazePose's files: tests/test_demo_video.py has a stand-in",
     "python benchmarks/real_people.py": "takes videos and BlazePose's files; tests/benchmarks/test_real_people.py",
@@ -92,7 +94,10 @@ def small_product(_) -> tuple[Callable[[], object], float]:
 
 
 # What no option makes small, by name in the script's module.
-CONSTANTS = {"benchmarks/train_step.py": {"TRAIN_POSES": 64, "TEST_POSES": 4, "make_peak": small_product}}
+CONSTANTS = {
+    "benchmarks/train_step.py": {"TRAIN_POSES": 64, "TEST_POSES": 4, "make_peak": small_product},
+    "benchmarks/poseaug_epoch.py": {"BATCH": 64, "make_peak": small_product},
+}
 # In a process of its own: it changes what the library does.
 ALONE = ("benchmarks/within_budget.py",)
 
@@ -582,6 +587,7 @@ def test_commands_are_found_in_blocks_and_prose():
 @pytest.mark.parametrize("name", STORIES)
 def test_documented_commands_work(name, tmp_path, monkeypatch, script):
     monkeypatch.chdir(tmp_path)
+    fork_scripts(monkeypatch)
     shutil.copytree(ROOT / "configs", "configs")
     STORIES[name].prepare(monkeypatch)
     done: dict[tuple, Outcome] = {}

@@ -34,6 +34,8 @@ from tests.processes import interrupt, run_apart
 from tests.steps import forbid_waiting, numbers, steps_of
 from tests.tiny_dataset import tiny_poses
 
+pytestmark = pytest.mark.usefixtures("small")
+
 NETWORK = ("--encoder_type", "unet", "--feature_scale", 16, "--latent_fg", 8, "--latent_3d", 30)
 DATA = ("-d", "views", "--actor_subset", 1, "--every_nth_frame", 1, "--device", "cpu", "--num_workers", 0)
 TRAIN = (*DATA, *NETWORK, "--input_dimension", 16, "-b", 4, "--imagenet_weights", "none", "--threads", 1)

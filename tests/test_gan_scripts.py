@@ -17,6 +17,8 @@ from tests.processes import interrupt, run_apart, run_as_two
 from tests.steps import forbid_waiting, numbers, steps_of
 from tests.tiny_dataset import write_tiny_dataset
 
+pytestmark = pytest.mark.usefixtures("small")
+
 TINY = ("--data-dir", ".", "--dataset", "tiny", "--device", "cpu", "--batch_size", 32)
 CUDA = (*TINY[:4], "--device", "cuda", "--batch_size", 16, "--use_heuristic_loss", "-e", 2)  # ten steps
 
@@ -39,7 +41,7 @@ def folder(tmp_path_factory) -> Path:
         (("--method", "kudo", "--use_heuristic_loss", "--use_bn"), "heuristic"),
         (("--method", "kudo", "--mode", "supervised"), "supervised"),
         (("--mode", "supervised"), "supervised"),
-        (("--weight_temporal", 0), "loss_2d"),
+        (("--weight_temporal", 0, "--weight_2d", 1000), "loss_2d"),
     ],
 )
 def test_methods_train_and_score(here, script, monkeypatch, options, column):

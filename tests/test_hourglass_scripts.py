@@ -17,10 +17,12 @@ from common.run import checkpoint
 from methods.hourglass import evaluation, options, scoring
 from tests.common.draw.test_page import contents
 from tests.common.images import test_readers as readers
-from tests.conftest import ROOT, assert_refused, command, metric_rows, run_command
-from tests.processes import interrupt
+from tests.conftest import ROOT, assert_refused, metric_rows
+from tests.processes import interrupt, run_as_two
 from tests.steps import forbid_waiting, steps_of
 from tests.tiny_dataset import write_tiny_dataset
+
+pytestmark = pytest.mark.usefixtures("small")
 
 SUBJECTS = ("--subjects-train", "S1", "--subjects-test", "S9")
 DATA = ("--dataset", "synthetic", "--motion", "tiny", "--synthetic_images", 4, "--synthetic_test", 3, *SUBJECTS)
@@ -208,10 +210,10 @@ def test_interrupted_run_resumes_as_if_never_stopped(here, folder, script):
     assert all(torch.equal(first["state_dict"][name], second["state_dict"][name]) for name in first["state_dict"])
 
 
-def test_gpus_starts_a_process_each_that_train_as_one(here, folder, script):
-    """On the CPU; the batch is of each process."""
+def test_the_processes_of_gpus_train_as_one(here, folder, script):
+    """On the CPU; the batch is of each process. tests/common/run/test_gpus.py: which processes `--gpus` begins."""
     words = (*TINY, *SMALLER, *EVERY_LOSS, "--num_epochs", 1, "--lr", 1e-5)
-    two = run_command(command("train_hourglass.py", *words, "--exp_id", "two", "--gpus", "0,1"), folder)
+    two = run_as_two(("train_hourglass.py", *words, "--exp_id", "two", "--gpus", "0,1"), folder)
     one = script("train_hourglass.py", *words, "--exp_id", "one", "--batch_size", 4)
     assert (one.status, two.status) == (0, 0), one.err + two.err
     (one,), (two,) = metric_rows(folder / "exp/one"), metric_rows(folder / "exp/two")

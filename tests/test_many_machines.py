@@ -18,6 +18,8 @@ from tests.conftest import ROOT, Outcome, assert_refused, metric_rows, same
 from tests.processes import run_apart, run_as_two, start
 from tests.tiny_dataset import tiny_poses, write_tiny_dataset
 
+pytestmark = pytest.mark.usefixtures("small")
+
 TORCHRUN, DYING = Path(torch.distributed.run.__file__), ROOT / "tests/dying.py"
 POSES = ("--data-dir", "data", "-d", "tiny", "--subjects-train", "S1", "--subjects-test", "S9", "--device", "cpu")
 LIFTER = (*POSES, "--batch_size", 31, "--posenet_name", "mlp", "--stages", 1, "--dropout", 0, "--note", "t")

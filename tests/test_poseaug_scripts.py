@@ -21,6 +21,8 @@ from tests.mpi_inf_files import write_testing, write_training
 from tests.processes import interrupt, run_apart
 from tests.tiny_dataset import tiny_keypoints, tiny_poses, write_tiny_dataset
 
+pytestmark = pytest.mark.usefixtures("small")
+
 KEYPOINTS = ("gt", "cpn_ft_h36m_dbb", "detectron_ft_h36m", "hr")
 BASELINE = {  # the published recipes
     "gcn": "--dropout 0 --lr 2e-2 --epochs 100 --posenet_name 'gcn'",

@@ -16,7 +16,7 @@ from PIL import Image
 from common.errors import InputError
 from methods.poseaug import grid, summary
 from tests.conftest import ROOT, assert_refused
-from tests.processes import start
+from tests.processes import fork_scripts, start
 from tests.tiny_dataset import write_tiny_dataset
 
 PROTOCOL = {
@@ -509,6 +509,7 @@ REAL = """
 """
 
 
+@pytest.mark.usefixtures("small")
 def test_grid_of_the_real_scripts_stops_at_a_signal_and_goes_on(tmp_path, monkeypatch, script):
     """SIGTERM while the baseline runs; the same command again does the rest; a third time there is nothing to do."""
     monkeypatch.chdir(tmp_path)
@@ -520,6 +521,7 @@ def test_grid_of_the_real_scripts_stops_at_a_signal_and_goes_on(tmp_path, monkey
     status, out, err = first.wait(60)
     assert status == 143 and "\nstopped   baseline mlp gt" in out, (out, err)
     assert "stopped with 2 runs to do" in err and err.count("\n") == 1
+    fork_scripts(monkeypatch)
     done = script("run_summary.py", "--grid", "g.yaml", "--run")
     assert done.status == 0 and "g.yaml: 2 runs, 0 finished, 2 to do" in done.out, done
     assert "| SimpleBaseline | baseline |" in done.out and (tmp_path / "checkpoint/g/summary_tiny.png").exists()
@@ -533,6 +535,7 @@ def test_grid_of_the_real_scripts_stops_at_a_signal_and_goes_on(tmp_path, monkey
 def test_real_run_that_fails_is_reported_with_its_last_line(tmp_path, monkeypatch, script):
     monkeypatch.chdir(tmp_path)
     Path("g.yaml").write_text(textwrap.dedent(REAL))  # there is no data set
+    fork_scripts(monkeypatch)
     outcome = script("run_summary.py", "--grid", "g.yaml", "--run")
     assert outcome.status == 1 and "Traceback" not in outcome.err
     first, second = outcome.out.splitlines()[-2:]

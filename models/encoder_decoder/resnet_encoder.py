@@ -31,10 +31,10 @@ class ResNetEncoder(ResNet):
                 "more; the UNet takes smaller ones"
             )
         super().__init__(50, stages=3)
-        self.layer4_reg = residual_stage(Bottleneck, self.channels, 256, 3)
+        self.layer4_reg = residual_stage(Bottleneck, self.channels, self.channels // Bottleneck.expansion, 3)
         kernel = min(5, resolution // STRIDE - 2)
         self.l4_reg_toVec = nn.Sequential(
-            nn.Conv2d(1024, 512, 3),
+            nn.Conv2d(self.channels, 512, 3),
             nn.BatchNorm2d(512),
             nn.ReLU(inplace=True),
             nn.Conv2d(512, VECTOR, kernel, 2, bias=False),

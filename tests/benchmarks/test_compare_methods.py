@@ -25,6 +25,7 @@ from methods.hourglass import options as hourglass_options
 from methods.ites import options
 from methods.poseaug import options as lifter_options
 from tests.conftest import assert_refused
+from tests.processes import fork_scripts
 from tests.test_poseaug_scripts import write_cross_data
 from tests.tiny_dataset import write_tiny_dataset
 
@@ -249,7 +250,8 @@ def test_multiply_adds_are_those_of_the_layers():
 # ------------------------------------------------------------ all of it
 
 
-def test_two_methods_from_training_to_table(here, script):
+def test_two_methods_from_training_to_table(here, script, monkeypatch):
+    fork_scripts(monkeypatch)
     write_cross_data(Path("cross.npz"))
     words = (*DATA, "--steps", 2, "--cross_data", "cross.npz", "-o", "out", "--methods", "mlp", "kudo")
     done = script(SCRIPT, *words, "--more", "mlp: --batch_size 16")
@@ -279,7 +281,8 @@ def test_refusals(here, script):
     assert_refused(script(SCRIPT, *DATA, "--more", "mpl: --lr 1"), "mpl", "expected")
 
 
-def test_a_failing_method_does_not_end_the_others(here, script):
+def test_a_failing_method_does_not_end_the_others(here, script, monkeypatch):
+    fork_scripts(monkeypatch)
     words = (*DATA, "--steps", 1, "--cross_data", "none", "-o", "failing", "--methods", "no_depth", "teacher")
     done = script(SCRIPT, *words, "--more", "teacher: --learning-rat 1")
     assert done.status == 1 and "failed: teacher" in done.out and "did you mean --learning-rate" in done.out

@@ -30,8 +30,8 @@ def test_several_gpus_begin_the_same_command_line_again(monkeypatch):
     with pytest.raises(Replaced) as replaced:
         gpus.start_on_gpus(Namespace(gpus="0,1", device="cpu"), argv)
     path, words = replaced.value.args
-    assert path == words[0] == sys.executable and words[-len(argv) :] == argv
-    assert "--nproc_per_node=2" in words and argv == ["train.py", "--gpus", "0,1", "--resume"]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    assert path == sys.executable and words == [sys.executable, *launcher, "train.py", "--gpus", "0,1", "--resume"]
 
 
 def test_a_gpu_that_is_not_there(monkeypatch):
