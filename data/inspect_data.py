@@ -178,8 +178,11 @@ def print_views(views: list[View], pose_set: PoseSet) -> None:
 
 
 def print_table(titles: tuple[str, ...], rows: list[tuple]) -> None:
-    """Columns as wide as what stands in them; the first `MOST_LINES` rows."""
-    shown = [titles, *(tuple(map(str, row)) for row in rows[:MOST_LINES])]
+    """Columns as wide as what stands in them, without those in which nothing is known; the first `MOST_LINES` rows."""
+    columns = list(zip(titles, *rows, strict=True))
+    known = [column for column in columns if any(cell not in ("-", "- - -", "- -") for cell in column[1:])]
+    rows = list(zip(*(column[1:] for column in known), strict=True))
+    shown = [tuple(column[0] for column in known), *(tuple(map(str, row)) for row in rows[:MOST_LINES])]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     for row in shown:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
