@@ -248,13 +248,19 @@ def shot(pose_set: PoseSet, row: int | None) -> Shot | None:
 
 def write_room(path: Path, pose_set: PoseSet) -> Path:
     """The cameras, everybody's way, and some people."""
-    rows, ways = statistics.rows_once(pose_set), {}
+    rows, ways = statistics.rows_in_room(pose_set), {}
+    room = bool(len(rows))
+    rows = rows if room else statistics.rows_once(pose_set)
     for subject in statistics.subjects_of(pose_set):
         own = statistics.spread_rows(statistics.rows_of_subject(pose_set, subject, rows), WAY)
-        ways[subject] = way(pose_set, own)
+        if len(own):
+            ways[subject] = way(pose_set, own)
+    elsewhere = [subject for subject in statistics.subjects_of(pose_set) if subject not in ways]
+    if elsewhere:
+        print(f"\nnot in the plot of the cameras: {short(elsewhere, 8)}, who are in their own camera's frame")
     some = rows[np.linspace(0, len(rows) - 1, 2 * SHOTS + 1)[1::2].round()]
     people = statistics.in_world(pose_set, some).numpy()
-    cameras = statistics.cameras_of(pose_set)
+    cameras = [seen for seen in statistics.cameras_of(pose_set) if any(seen.camera.translation) or not room]
     middle = np.nanmean(np.concatenate(list(ways.values())), 0)
     away = np.median([np.linalg.norm(np.array(seen.camera.translation) - middle) for seen in cameras])
     pyramids = [Pyramid(statistics.corners(seen.camera, 0.12 * away).numpy(), str(seen.view)) for seen in cameras]

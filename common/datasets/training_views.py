@@ -164,7 +164,7 @@ def training_views(
     first, last, generator = train.first, train.last, run.generator
     virtual = args.cameras == "virtual"
     if not virtual:
-        keypoints, targets, confidence = screen_keypoints(train), train.relative, train.confidence
+        keypoints, poses, confidence = screen_keypoints(train), train.targets(), train.confidence
         slopes = ray_slopes(train) if form.sees == "direction" else None
     here = 0 if frames == 1 else frames - 1 if causal else frames // 2
 
@@ -192,7 +192,8 @@ def training_views(
         if virtual:
             points, target, rays = by_virtual_cameras(rows)
         else:
-            points, target, rays = keypoints[rows], targets[index], None if slopes is None else slopes[rows]
+            points, target, rays = keypoints[rows], poses[index], None if slopes is None else slopes[rows]
+            target = target - target[:, :1]  # in every step: a whole set's is 300 MB
         if flip:
             flipped = torch.rand(len(index), device=run.device, generator=generator) < 0.5
             points = torch.where(flipped.view(-1, *[1] * (points.dim() - 1)), mirror(points, H36M_16), points)
