@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 import models
 from common.bones import length_templates
+from common.datasets.training_views import ranges_of, virtual_views
 from common.run.log import RunLog
 from common.run.losses import LossBuffer
 from common.run.run import Run, start
@@ -71,7 +72,7 @@ def main() -> None:
     args = parser.parse_args()
     options.check_poseaug(parser, args)
     run = start(args)
-    train = evaluation.load_split(args, args.subjects_train, run.device)
+    train = evaluation.load_training(args, run.device)
     test = evaluation.load_split(args, args.subjects_test, run.device)
     cross = evaluation.load_cross_data(args, run.device)
     steps = run.steps(len(train.poses), args.batch_size)
@@ -83,7 +84,8 @@ def main() -> None:
     adam = Networks(
         *(torch.optim.Adam(net.parameters(), rate, fused=True) for net, rate in zip(nets, rates, strict=True))
     )
-    data = AugmentedData(train, length_templates(args.bone_lengths), run, args.batch_size)
+    look = virtual_views(ranges_of(args), train, run) if args.cameras == "virtual" else None
+    data = AugmentedData(train, length_templates(args.bone_lengths), run, args.batch_size, look)
     feedback = Feedback(torch.zeros(2, device=run.device))
 
     folder = run_folder.claim(folder, args, run)

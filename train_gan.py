@@ -12,6 +12,7 @@ metrics.csv, curves.png and TensorBoard events into the folder of --checkpoint.
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 import models
 from common.datasets import poses_2d
 from common.datasets.projected import noise_of
+from common.datasets.training_views import first_look, ranges_of, virtual_views
 from common.pose_set import PoseSet
 from common.run.log import RunLog, numbers_line
 from common.run.losses import LossBuffer
@@ -35,17 +37,27 @@ TERMS = ("gen_loss", "adversarial", "loss_2d", "loss_3d", "temporal", "heuristic
 SCORES = ("MPJPE", "N-MPJPE", "P-MPJPE")  # columns val_mpjpe, ...
 
 
+class Seen(NamedTuple):
+    """keypoints: (B, ..., 17, 2), hip at the origin, each pose at one size. depths: (B, ..., 17), true ones in their
+    unit, to supervise.
+    """
+
+    keypoints: Tensor
+    depths: Tensor | None
+
+
 class TrainingPoses(NamedTuple):
     """N poses as the networks see them.
 
-    keypoints: (N, 17, 2), hip at the origin, each at one size. depths: (N, 17), true ones in their unit, to supervise.
+    keypoints: (N, 17, 2), as in `Seen`; of virtual cameras: a first look.
+    see: how a step sees rows of the global batch (B,), or pairs of frames (B, 2): this process's part of them.
     moving: rows that the next frame of their sequence follows, for the temporal discriminator; None: without it.
     factor: of the keypoints (`head_factor`). pose_scale, motion_scale: of what chen's discriminators see, so that
     numbers are of ordinary size.
     """
 
     keypoints: Tensor
-    depths: Tensor | None
+    see: Callable[[Tensor], Seen]
     moving: Tensor | None
     factor: float
     pose_scale: Tensor
@@ -67,13 +79,9 @@ def main() -> None:
     run = start(args)
     run.settle_resume(args, args.checkpoint / "last.ckpt")
     supervised = args.mode == "supervised"
-    ensure_named(args.data_dir, args.dataset)
-    train = poses_2d.load_poses_2d(
-        args.dataset, args.data_dir, args.keypoints, args.subjects_train, args.actions, args.downsample, run.device,
-        with_poses=supervised, middle_spine=True, noise=noise_of(args),
-    )  # fmt: skip
+    train = load_training(args, run.device)
     test = evaluation.load_test(args, run.device)
-    poses = training_poses(train, args)
+    poses = training_poses(train, args, run)
     distance = geometry.CHEN_DISTANCE if args.method == "chen" else 1.0  # lengths in the unit of depths per keypoints'
 
     named = named_networks(args, 1 + (poses.moving is not None))
@@ -100,12 +108,12 @@ def main() -> None:
 
     def train_step(index: Tensor) -> Tensor:
         """One step of lifter and discriminators on the poses `index` of the global batch."""
-        weight = run.weight(run.shard(index), index)
+        seen = poses.see(index)
+        weight = run.weight(seen.keypoints, index)
         with run.autocast():
-            total, depth, adversarial, terms = forward(lifter, discriminators, poses, index, run, args)
+            total, depth, adversarial, terms = forward(lifter, discriminators, poses, seen, index, run, args)
             if args.use_heuristic_loss:
-                points = poses.keypoints[run.shard(index)]
-                terms["heuristic"] = losses.heuristic_loss(distance * points, depth)
+                terms["heuristic"] = losses.heuristic_loss(distance * seen.keypoints, depth)
                 total = total + args.heuristic_loss_weight * terms["heuristic"]
         for optimizer in adam:
             optimizer.zero_grad()
@@ -152,36 +160,63 @@ def main() -> None:
     run.say(f"best {best:.4g} ({what}); results in {args.checkpoint}")
 
 
-def training_poses(train: PoseSet, args: Any) -> TrainingPoses:
+def load_training(args: Any, device: torch.device) -> PoseSet:
+    """The training subjects' 2D poses, with 3D only to supervise; for virtual cameras their motion in the world."""
+    ensure_named(args.data_dir, args.dataset)
+    people = args.subjects_train, args.actions, args.downsample, device
+    if args.cameras == "virtual":
+        return poses_2d.load_motions(args.dataset, args.data_dir, *people)
+    return poses_2d.load_poses_2d(
+        args.dataset, args.data_dir, args.keypoints, *people, with_poses=args.mode == "supervised", middle_spine=True,
+        noise=noise_of(args),
+    )  # fmt: skip
+
+
+def training_poses(train: PoseSet, args: Any, run: Run) -> TrainingPoses:
     """Every pose at one size; for Chen such that the head is 1 / 10 from the root on average."""
-    keypoints, depths, moving, motion_scale = lifter_input(train.keypoints), None, None, 1.0
-    factor = geometry.head_factor(keypoints).item() if args.method == "chen" else 1.0
+    chen, supervised = args.method == "chen", args.mode == "supervised"
+    look = virtual_views(ranges_of(args), train, run, args.vary_bones) if args.cameras == "virtual" else None
+    rows, moving, motion_scale = torch.arange(len(train), device=run.device), None, 1.0
+    keypoints = lifter_input((first_look(look, rows, run) if look else train).keypoints)
+    factor = geometry.head_factor(keypoints).item() if chen else 1.0
     keypoints *= factor
-    if args.mode == "supervised":
-        distance = geometry.CHEN_DISTANCE if args.method == "chen" else 1.0
-        depths = distance * factor * geometry.normalise_3d(train.poses).pose[..., 2]
-    elif args.method == "chen" and args.weight_temporal > 0:
-        rows = (train.last > torch.arange(len(keypoints), device=keypoints.device)).nonzero().squeeze(1)
+    if chen and not supervised and args.weight_temporal > 0:
+        rows = rows[train.last > rows]
         moving = rows if len(rows) else None
     if moving is not None:
-        motion_scale = 1 / (keypoints[moving + 1] - keypoints[moving]).std()
-    return TrainingPoses(keypoints, depths, moving, factor, 1 / keypoints.std(), motion_scale)
+        pairs = torch.stack((moving, moving + 1), 1)
+        frames = factor * lifter_input(first_look(look, pairs, run).keypoints) if look else keypoints[pairs]
+        motion_scale = 1 / (frames[:, 1] - frames[:, 0]).std()
+
+    def true_depths(poses: Tensor) -> Tensor:
+        return (geometry.CHEN_DISTANCE if chen else 1.0) * factor * geometry.normalise_3d(poses).pose[..., 2]
+
+    depths = true_depths(train.poses) if supervised and not look else None
+
+    def see(rows: Tensor) -> Seen:
+        if look:
+            views = look(rows)
+            points = factor * lifter_input(run.shard(views.keypoints))
+            return Seen(points, true_depths(run.shard(views.poses)) if supervised else None)
+        mine = run.shard(rows)
+        return Seen(keypoints[mine], depths[mine] if supervised else None)
+
+    return TrainingPoses(keypoints, see, moving, factor, 1 / keypoints.std(), motion_scale)
 
 
 # ------------------------------------------------------------ forward passes, of a process's part of a global batch
 
 
-def supervised_forward(lifter, _, poses: TrainingPoses, index: Tensor, run: Run, args: Any) -> Forward:
+def supervised_forward(lifter, _, __, seen: Seen, index: Tensor, run: Run, args: Any) -> Forward:
     """Squared error of the depths."""
-    mine = run.shard(index)
-    depth = lifter(poses.keypoints[mine]).float()
-    loss = (depth - poses.depths[mine]).square().mean()
+    depth = lifter(seen.keypoints).float()
+    loss = (depth - seen.depths).square().mean()
     return Forward(loss, depth, [], {"supervised": loss})
 
 
-def kudo_forward(lifter, discriminators, poses: TrainingPoses, index: Tensor, run: Run, args: Any) -> Forward:
+def kudo_forward(lifter, discriminators, _, seen: Seen, index: Tensor, run: Run, args: Any) -> Forward:
     """A random turn about y, orthographically projected, must look real."""
-    points = poses.keypoints[run.shard(index)]
+    points = seen.keypoints
     theta = 2 * math.pi * torch.rand(len(index), generator=run.generator, device=run.device)
     depth = lifter(points).float()
     projected = geometry.kudo_projection(points, depth, run.shard(theta))
@@ -189,9 +224,11 @@ def kudo_forward(lifter, discriminators, poses: TrainingPoses, index: Tensor, ru
     return Forward(adversarial.generator_loss, depth, [adversarial], {})
 
 
-def chen_forward(lifter, discriminators, poses: TrainingPoses, index: Tensor, run: Run, args: Any) -> Forward:
+def chen_forward(
+    lifter, discriminators, poses: TrainingPoses, seen: Seen, index: Tensor, run: Run, args: Any
+) -> Forward:
     """A random turn, projected in perspective, must look real; lifted again and turned back, be the pose of before."""
-    points = poses.keypoints[run.shard(index)]
+    points = seen.keypoints
     turns = run.shard(geometry.chen_rotations(len(index), generator=run.generator, device=run.device))
     cycle = losses.chen_cycle(lambda x: lifter(x).float(), points, turns)
     adversarial = [step.adversarial(discriminators[0], cycle.projected, points, poses.pose_scale)]
@@ -210,11 +247,11 @@ def temporal_forward(lifter, discriminator, poses: TrainingPoses, index: Tensor,
     """
     pairs = max(4, run.world_size, len(index) // 4)  # at least one for each process
     chosen = torch.randint(len(poses.moving), (pairs,), generator=run.generator, device=run.device)
-    rows = run.shard(poses.moving[chosen])
-    points = poses.keypoints[torch.stack((rows, rows + 1), 1).flatten()]
+    rows = poses.moving[chosen]
+    frames = poses.see(torch.stack((rows, rows + 1), 1)).keypoints
     turns = run.shard(geometry.chen_rotations(len(chosen), generator=run.generator, device=run.device))
-    terms = step.temporal(lambda x: lifter(x).float(), discriminator, points, turns, poses.motion_scale)
-    share = run.weight(rows, chosen) / run.weight(run.shard(index), index)
+    terms = step.temporal(lambda x: lifter(x).float(), discriminator, frames.flatten(0, 1), turns, poses.motion_scale)
+    share = run.weight(frames, chosen) / run.weight(run.shard(index), index)
     return step.Adversarial(*(value * share for value in terms))
 
 

@@ -41,34 +41,41 @@ def main() -> None:
     checkpoint.load_weights(teacher, protocol.weights(saved, args.teacher_checkpoint), args.teacher_checkpoint)
     teacher_digest = protocol.digest(teacher)
 
-    train = protocol.load(args, args.subjects_train, run.device, training=True)
+    train = protocol.load_training(args, run.device)
     test = None if args.no_eval else protocol.load(args, args.subjects_test, run.device)
     model = run.prepare(models.create("student", hidden=args.hid_dim, blocks=args.n_blocks))
     optimizer = torch.optim.SGD(
         model.parameters(), args.learning_rate, momentum=args.momentum, weight_decay=args.weight_decay, fused=True
     )
+    see = protocol.training_input(args, train, run)
     state = protocol.run_state(args, model, optimizer, run, teacher_digest)
     same_teacher = partial(protocol.check_teacher, teacher=teacher_digest, args=args)
     progress = state.resume(args.epochs, folder=args.checkpoint, check=same_teacher)
     log = RunLog(args.checkpoint, args, resume=bool(args.resume))
     run.say(f"train {train.summary()}; 2D input {args.keypoints}; device {run.device}")
 
-    # once for the whole run: only the teacher's depths are learned from
-    with torch.no_grad():
-        teacher.eval()
+    @torch.no_grad()
+    def teach(keypoints: torch.Tensor) -> torch.Tensor:
+        """The teacher's depths, all that is learned from it."""
+        return teacher(keypoints).pose[..., 2:]
+
+    teacher.eval()
+    depths = None
+    if args.cameras == "rig":  # every pose looks alike in every epoch: once for the whole run
         chunks = run.progress(train.inputs.split(protocol.CHUNK), text="teacher")
-        depths = torch.cat([teacher(keypoints).pose[..., 2:] for keypoints in chunks])
+        depths = torch.cat([teach(keypoints) for keypoints in chunks])
 
     def train_step(index: torch.Tensor) -> torch.Tensor:
         """One SGD step on the poses `index` of the global batch."""
+        keypoints = see(index)
+        depth = teach(keypoints) if depths is None else depths[run.shard(index)]
         rotations = random_rotations(REPLICAS * len(index), VERTICAL, FULL_CIRCLE, run.generator, run.device)
         rotations = run.shard(rotations.unflatten(0, (-1, REPLICAS))).transpose(0, 1).flatten(0, 1)
-        mine = run.shard(index)
         with run.autocast():
-            losses = student_losses(model, train.inputs[mine], depths[mine], rotations)
+            losses = student_losses(model, keypoints, depth, rotations)
         total = args.reploss_weight * losses["depth"] + losses["reconstruction"]
         optimizer.zero_grad()
-        (total * run.weight(mine, index)).backward()
+        (total * run.weight(keypoints, index)).backward()
         run.reduce_gradients(model)
         optimizer.step()
         return torch.stack((losses["depth"], losses["reconstruction"], total)).detach()

@@ -32,7 +32,7 @@ def main() -> None:
     args = options.teacher_parser(__doc__).parse_args()
     run = start(args)
     run.settle_resume(args, args.checkpoint / "last.bin")
-    train = protocol.load(args, args.subjects_train, run.device, training=True)
+    train = protocol.load_training(args, run.device)
     test = None if args.no_eval else protocol.load(args, args.subjects_test, run.device)
     model = run.prepare(
         models.create(
@@ -43,6 +43,7 @@ def main() -> None:
     optimizer = torch.optim.SGD(
         model.parameters(), args.learning_rate, momentum=args.momentum, weight_decay=args.weight_decay, fused=True
     )
+    see = protocol.training_input(args, train, run)
     state = protocol.run_state(args, model, optimizer, run)
     progress = state.resume(args.epochs, folder=args.checkpoint)
     log = RunLog(args.checkpoint, args, resume=bool(args.resume))
@@ -50,14 +51,14 @@ def main() -> None:
 
     def train_step(index: torch.Tensor) -> torch.Tensor:
         """One SGD step on the poses `index` of the global batch."""
+        keypoints = see(index)
         rotations = random_rotations(REPLICAS * len(index), generator=run.generator, device=run.device)
         rotations = run.shard(rotations.unflatten(0, (-1, REPLICAS))).transpose(0, 1).flatten(0, 1)
-        mine = run.shard(index)
         with run.autocast():
-            losses = teacher_losses(model, train.inputs[mine], rotations, align_root=aligned)
+            losses = teacher_losses(model, keypoints, rotations, align_root=aligned)
         total = args.reploss_weight * losses["reprojection"] + losses["cycle"]
         optimizer.zero_grad()
-        (total * run.weight(mine, index)).backward()
+        (total * run.weight(keypoints, index)).backward()
         run.reduce_gradients(model)
         optimizer.step()
         return torch.stack((losses["reprojection"], losses["cycle"])).detach()

@@ -31,6 +31,7 @@ everything() {
     run benchmarks/train_step.py --methods teacher student mlp videopose gcn stgcn --rounds 4 --steps "$many"
     run benchmarks/train_step.py --methods gan_lifter --rounds 2 --steps "$few"
     run benchmarks/virtual_cameras.py
+    run benchmarks/loading.py
     run benchmarks/poseaug_epoch.py
     run benchmarks/hourglass_step.py --steps "$few"
     run benchmarks/encoder_decoder_step.py --rounds 4 --steps "$few"

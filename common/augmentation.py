@@ -2,7 +2,7 @@
 detectors put them, keypoints as detectors find them.
 
 Functions of tensors and of a generator; they draw for B poses, or windows of F poses of one person, on the poses'
-device. J = 16, `common.skeleton.H36M_16`.
+device. J = 16, `common.skeleton.H36M_16`, where no skeleton is given.
 """
 
 import math
@@ -15,6 +15,7 @@ from common.bones import bone_vectors, pose_from_bones
 from common.lifter_input import size_of
 from common.rotation import so3_exp_exact
 from common.skeleton import H36M_16 as S
+from common.skeleton import Skeleton
 
 BUILD = 0.1  # share by which all bones of a body may be longer or shorter together
 DETECTED = 0.75  # share of people whose joints are those of detectors
@@ -43,16 +44,16 @@ def _uniform(shape: tuple[int, ...], low: float, high: float, like: Tensor, gene
     return torch.rand(shape, device=like.device, generator=generator) * (high - low) + low
 
 
-def vary_bones(poses: Tensor, amount: float, generator: torch.Generator) -> Tensor:
+def vary_bones(poses: Tensor, amount: float, generator: torch.Generator, skeleton: Skeleton = S) -> Tensor:
     """Bodies of other builds: every bone up to `amount` longer or shorter, both sides alike, and all together by
-    `BUILD`. poses (B, J, 3) or (B, F, J, 3) -> the same shape, the root where it was.
+    `BUILD`. poses (B, J, 3) or (B, F, J, 3), of any skeleton -> the same shape, the root where it was.
     """
-    factors = _uniform((len(poses), S.num_joints), 1 - amount, 1 + amount, poses, generator).unbind(1)
-    partner = dict(zip(S.right, S.left, strict=True))
+    factors = _uniform((len(poses), skeleton.num_joints), 1 - amount, 1 + amount, poses, generator).unbind(1)
+    partner = dict(zip(skeleton.right, skeleton.left, strict=True))
     whole = _uniform((len(poses),), 1 - BUILD, 1 + BUILD, poses, generator)
-    of_bones = torch.stack([whole * factors[partner.get(child, child)] for _, child in S.bones], 1)
-    of_bones = of_bones.view(-1, *(1,) * (poses.dim() - 3), len(S.bones), 1)
-    return pose_from_bones(bone_vectors(poses, S) * of_bones, poses[..., S.root, :], S)
+    of_bones = torch.stack([whole * factors[partner.get(child, child)] for _, child in skeleton.bones], 1)
+    of_bones = of_bones.view(-1, *(1,) * (poses.dim() - 3), len(skeleton.bones), 1)
+    return pose_from_bones(bone_vectors(poses, skeleton) * of_bones, poses[..., skeleton.root, :], skeleton)
 
 
 def vary_pose(poses: Tensor, degrees: float, generator: torch.Generator) -> Tensor:

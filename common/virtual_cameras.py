@@ -72,7 +72,8 @@ def look(poses: Tensor, numbers: Tensor, ranges: CameraRanges, root: int = 0) ->
     zero = torch.zeros_like(focal)
     intrinsics = torch.stack((2 * focal, 2 * focal, *(zero,) * 7), -1)
     turned = turned.view_as(poses)
-    return Views(project(turned, intrinsics.view(-1, *(1,) * (poses.dim() - 2), 9)), turned, intrinsics, rotation)
+    lens = intrinsics.view(-1, *(1,) * (poses.dim() - 2), 9)
+    return Views(project(turned, lens, clamped=False), turned, intrinsics, rotation)
 
 
 def looking_at(azimuth: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:

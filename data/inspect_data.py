@@ -178,8 +178,11 @@ def print_views(views: list[View], pose_set: PoseSet) -> None:
 
 
 def print_table(titles: tuple[str, ...], rows: list[tuple]) -> None:
-    """Columns as wide as what stands in them; the first `MOST_LINES` rows."""
-    shown = [titles, *(tuple(map(str, row)) for row in rows[:MOST_LINES])]
+    """Columns as wide as what stands in them, without those in which nothing is known; the first `MOST_LINES` rows."""
+    columns = list(zip(titles, *rows, strict=True))
+    known = [column for column in columns if any(cell not in ("-", "- - -", "- -") for cell in column[1:])]
+    rows = list(zip(*(column[1:] for column in known), strict=True))
+    shown = [tuple(column[0] for column in known), *(tuple(map(str, row)) for row in rows[:MOST_LINES])]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     for row in shown:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -245,13 +248,19 @@ def shot(pose_set: PoseSet, row: int | None) -> Shot | None:
 
 def write_room(path: Path, pose_set: PoseSet) -> Path:
     """The cameras, everybody's way, and some people."""
-    rows, ways = statistics.rows_once(pose_set), {}
+    rows, ways = statistics.rows_in_room(pose_set), {}
+    room = bool(len(rows))
+    rows = rows if room else statistics.rows_once(pose_set)
     for subject in statistics.subjects_of(pose_set):
         own = statistics.spread_rows(statistics.rows_of_subject(pose_set, subject, rows), WAY)
-        ways[subject] = way(pose_set, own)
+        if len(own):
+            ways[subject] = way(pose_set, own)
+    elsewhere = [subject for subject in statistics.subjects_of(pose_set) if subject not in ways]
+    if elsewhere:
+        print(f"\nnot in the plot of the cameras: {short(elsewhere, 8)}, who are in their own camera's frame")
     some = rows[np.linspace(0, len(rows) - 1, 2 * SHOTS + 1)[1::2].round()]
     people = statistics.in_world(pose_set, some).numpy()
-    cameras = statistics.cameras_of(pose_set)
+    cameras = [seen for seen in statistics.cameras_of(pose_set) if any(seen.camera.translation) or not room]
     middle = np.nanmean(np.concatenate(list(ways.values())), 0)
     away = np.median([np.linalg.norm(np.array(seen.camera.translation) - middle) for seen in cameras])
     pyramids = [Pyramid(statistics.corners(seen.camera, 0.12 * away).numpy(), str(seen.view)) for seen in cameras]

@@ -7,9 +7,11 @@ formula, with torch.nn, autograd and torch.optim, in float64 (so that all roundi
 """
 
 import copy
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -18,7 +20,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 import models
 from common.camera import Camera, h36m_cameras, world_to_camera
 from common.run.losses import LossBuffer
-from common.run.run import Run
+from common.run.run import Run, derived_seed
 from common.skeleton import H36M_17, H36M_32, Skeleton, convert
 from tests.tiny_dataset import tiny_keypoints, tiny_poses, write_tiny_dataset
 
@@ -181,6 +183,52 @@ def write_data(folder) -> None:
     divides by how much poses differ, would make much of rounding if they hardly did.
     """
     write_tiny_dataset(folder, frames=FRAMES, actions=ACTIONS, subjects=(*TRAIN, *TEST))
+
+
+def motion(subjects: Sequence[str], skeleton: Skeleton = H36M_17) -> Tensor:
+    """World poses (N, J, 3), float64, once for all cameras, in the scripts' order: by subject, action, frame."""
+    world = tiny_poses(FRAMES, (*TRAIN, *TEST), ACTIONS)
+    poses = [convert(world[subject][action], H36M_32, skeleton) for subject in subjects for action in ACTIONS]
+    return torch.from_numpy(np.concatenate(poses)).double()
+
+
+class Seen(NamedTuple):
+    """keypoints: (B, ..., J, 2), x from -1 to 1 over the width; poses: (B, ..., J, 3), camera frame; focal: (B,), over
+    half the width.
+    """
+
+    keypoints: Tensor
+    poses: Tensor
+    focal: Tensor
+
+
+def virtual(world: Tensor, draws: torch.Generator) -> Seen:
+    """What random cameras of the options' ranges see of poses (B, J, 3) or pairs (B, 2, J, 3): each is rolled, looks at
+    its horizon, and is then moved until the last frame's hip is where it is to be.
+    """
+    numbers = torch.rand(len(world), 8, generator=draws).double()
+    low = numbers.new_tensor((-180, -8, -6, 2.2, 0.6, 0.5, -0.7, -0.7))
+    high = numbers.new_tensor((180, 37, 6, 8.2, 2.0, 2.0, 0.7, 0.7))
+    azimuth, pitch, roll, distance, focal, aspect, across, down = (low + (high - low) * numbers).unbind(1)
+    azimuth, pitch, roll = (x * math.pi / 180 for x in (azimuth, pitch, roll))
+    forward = -torch.stack((azimuth.cos() * pitch.cos(), azimuth.sin() * pitch.cos(), pitch.sin()), 1)
+    right = torch.linalg.cross(forward, forward.new_tensor((0, 0, 1)).expand_as(forward))
+    right = right / right.norm(dim=1, keepdim=True)
+    below = torch.linalg.cross(forward, right)
+    cos, sin = roll.cos()[:, None], roll.sin()[:, None]
+    axes = torch.stack((cos * right + sin * below, cos * below - sin * right, forward), 1)
+    flat = world.flatten(1, -2)
+    ray = torch.stack((across / 2 / focal, down * aspect / 2 / focal, torch.ones_like(focal)), 1)
+    hip = ray / ray.norm(dim=1, keepdim=True) * distance[:, None]
+    poses = (flat - flat[:, None, -world.shape[-2]]) @ axes.mT + hip[:, None]
+    poses = poses.view_as(world)
+    keypoints = 2 * focal.view(-1, *[1] * (poses.dim() - 1)) * poses[..., :2] / poses[..., 2:]
+    return Seen(keypoints, poses, 2 * focal)
+
+
+def first_draws(seed: int = 0) -> torch.Generator:
+    """What a run draws from to see a set once, for its scale."""
+    return torch.Generator().manual_seed(derived_seed(seed, "first look"))
 
 
 class Views(NamedTuple):

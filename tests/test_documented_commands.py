@@ -510,6 +510,7 @@ BENCHMARKS = [
     show("python benchmarks/image_pipeline.py", "--samples 4 --side 200"),
     show("python benchmarks/metrics.py", "--poses 100 --repeats 1"),
     show("python benchmarks/virtual_cameras.py", "--steps 1 --batch-size 4 --device cpu"),
+    show("python benchmarks/loading.py", "--frames 2 --rounds 1"),
     show("python benchmarks/draw.py", "--frames 2 --width 200 --baseline-frames 1"),
     show("python benchmarks/synthetic_worth.py --data-dir data --real DIR --epochs 10 --every 4 --batch 128",
          "--epochs 1 --width 16 --batch 16 --device cpu", DIR="motion"),

@@ -23,6 +23,9 @@ TINY = ("--data-dir", ".", "--dataset", "tiny", "--device", "cpu", "--batch_size
 CUDA = (*TINY[:4], "--device", "cuda", "--batch_size", 16, "--use_heuristic_loss", "-e", 2)  # ten steps
 
 
+VIRTUAL = ("--cameras", "virtual", "--vary_bones", 0.1, "--batch_size", 8)  # a quarter of the rows: each motion once
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """A tiny set, a made-up MPII file, and a lifter trained for one epoch in `trained`."""
@@ -42,6 +45,7 @@ def folder(tmp_path_factory) -> Path:
         (("--method", "kudo", "--mode", "supervised"), "supervised"),
         (("--mode", "supervised"), "supervised"),
         (("--weight_temporal", 0, "--weight_2d", 1000), "loss_2d"),
+        (("--mode", "supervised", *VIRTUAL), "supervised"),
     ],
 )
 def test_methods_train_and_score(here, script, monkeypatch, options, column):
@@ -160,16 +164,19 @@ def test_joined_sets_are_scored_on_the_one_with_3d(here, script):
     assert "mpii 54, tiny 80" in done.out and metric_rows("joined")[0]["val_mpjpe"] > 0
 
 
-def test_interrupted_run_resumes_as_if_never_stopped(here, folder, script):
+@pytest.mark.parametrize("more", [(), VIRTUAL], ids=("published", "virtual"))
+def test_interrupted_run_resumes_as_if_never_stopped(here, folder, script, more):
     """Of the method with more state: two discriminators."""
-    options = (*TINY[:-1], 16, "-e", 2, "--use_heuristic_loss", "--threads", 1)
-    assert script("train_gan.py", *options, "-c", "whole").status == 0
-    interrupt(("train_gan.py", *options, "-c", "parts"), folder, "[1]")
-    as_before_format_2(folder / "parts/last.ckpt")
-    done = script("train_gan.py", *options, "-c", "parts", "-r", "parts")
+    options = (*TINY[:-1], 16, "-e", 2, "--use_heuristic_loss", "--threads", 1, *more)
+    whole, parts = (f"{name}{len(more)}" for name in ("whole", "parts"))
+    assert script("train_gan.py", *options, "-c", whole).status == 0
+    interrupt(("train_gan.py", *options, "-c", parts), folder, "[1]")
+    if not more:
+        as_before_format_2(folder / parts / "last.ckpt")
+    done = script("train_gan.py", *options, "-c", parts, "-r", parts)
     assert done.status == 0, done.err
-    assert metric_rows(folder / "parts") == metric_rows(folder / "whole")
-    first, second = (checkpoint.load(folder / f"{run}/last.ckpt")["state_dict"] for run in ("parts", "whole"))
+    assert metric_rows(folder / parts) == metric_rows(folder / whole)
+    first, second = (checkpoint.load(folder / run / "last.ckpt")["state_dict"] for run in (parts, whole))
     assert all(torch.equal(first[name], second[name]) for name in first | second)
 
 
@@ -226,6 +233,10 @@ def test_bad_input(here, script):
     )
     assert_refused(script("train_gan.py", *TINY, "--gan_accuracy_cp", 0.8), "--gan_accuracy_cap")
     assert_refused(script("train_gan.py", *TINY, "--mode", "supervised", "--dataset", "mpii"), "mpii", "3D")
+    assert_refused(
+        script("train_gan.py", *TINY, *VIRTUAL, "--dataset", "mpii,tiny"), "mpii: no 3D", "--cameras virtual"
+    )
+    assert_refused(script("train_gan.py", *TINY, "--camera_roll=0,1"), "--camera_roll: only with --cameras virtual")
     assert_refused(script("train_gan.py", *TINY, "-r", "trained/none.ckpt"), "none.ckpt")
     assert_refused(script("train_gan.py", *TINY, "-r", "trained", "-e", 3, "--gen_lr", 0.1), "--gen_lr")
     torch.save({"weights": torch.ones(2)}, "other.ckpt")

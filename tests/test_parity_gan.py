@@ -8,7 +8,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.parity import TEST, TRAIN, Martinez, Step, Watched, assert_same_losses, views, watch, write_data
+from tests.parity import (
+    TEST,
+    TRAIN,
+    Martinez,
+    Step,
+    Watched,
+    assert_same_losses,
+    first_draws,
+    motion,
+    views,
+    virtual,
+    watch,
+    write_data,
+)
 
 WIDTH, CAP = 24, 0.5
 SMALL = {"gan_lifter": {"width": WIDTH, "stages": 1}, "gan_discriminator": {"width": WIDTH, "stages": 1}}
@@ -81,9 +94,12 @@ class Networks:
 
 def network_input() -> Tensor:
     """From the hip on, the other joints 1 from it on average."""
-    pixels = views(TRAIN).pixels
-    points = pixels - pixels[:, :1]
-    return points / points[:, 1:].norm(dim=-1).mean(1)[:, None, None]
+    return at_one_size(views(TRAIN).pixels)
+
+
+def at_one_size(points: Tensor) -> Tensor:
+    points = points - points[..., :1, :]
+    return points / points[..., 1:, :].norm(dim=-1).mean(-1)[..., None, None]
 
 
 # ------------------------------------------------------------ Kudo
@@ -150,15 +166,30 @@ def distance(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).square().sum((1, 2)).mean()
 
 
-def chen_steps(networks: Networks, steps: list[Step]) -> Iterator[dict[str, Tensor]]:
+class Cameras:
+    """What Chen's networks see of rows (B,) or (B, 2): of the rig, or, where `world` is given, of random cameras."""
+
+    def __init__(self, world: Tensor | None = None):
+        self.world = world
+        raw = network_input() if world is None else at_one_size(virtual(world, first_draws()).keypoints)
+        self.factor = 1 / (10 * raw[:, 10].norm(dim=-1).mean())
+        self.keypoints = self.factor * raw
+
+    def see(self, rows: Tensor, draws: torch.Generator) -> Tensor:
+        if self.world is None:
+            return self.keypoints[rows]
+        return self.factor * at_one_size(virtual(self.world[rows], draws).keypoints)
+
+
+def chen_steps(networks: Networks, steps: list[Step], cameras: Cameras) -> Iterator[dict[str, Tensor]]:
     """adversarial + 10 L_2D + 0.001 L_3D + the same on differences of frames."""
-    keypoints, lifter = network_input(), networks.lifter
-    keypoints = keypoints / (10 * keypoints[:, 10].norm(dim=-1).mean())
+    keypoints, lifter = cameras.keypoints, networks.lifter
     moving = torch.arange(0, len(keypoints), 2)  # two frames a sequence
-    scale, motion_scale = 1 / keypoints.std(), 1 / (keypoints[moving + 1] - keypoints[moving]).std()
+    pairs = cameras.see(torch.stack((moving, moving + 1), 1), first_draws())
+    scale, motion_scale = 1 / keypoints.std(), 1 / (pairs[:, 1] - pairs[:, 0]).std()
     for step in steps:
         draws = step.draws()
-        points = step.input(0, keypoints[step.index])
+        points = step.input(0, cameras.see(step.index, draws))
         turns = rotations(draws, len(points))
         turned = lifted(lifter, points) @ turns
         seen = projected(turned)
@@ -167,8 +198,9 @@ def chen_steps(networks: Networks, steps: list[Step]) -> Iterator[dict[str, Tens
         still = Score(networks.judges[0], seen * scale, points * scale)
 
         first = moving[torch.randint(len(moving), (len(points) // 4,), generator=draws)]
+        frames = cameras.see(torch.stack((first, first + 1), 1), draws).flatten(0, 1)
+        frames = step.input(0, frames, 2 * len(points))
         turns = rotations(draws, len(first)).repeat_interleave(2, 0)
-        frames = step.input(0, keypoints[torch.stack((first, first + 1), 1).flatten()], 2 * len(points))
         change = [x[1::2] - x[::2] for x in (projected(lifted(lifter, frames) @ turns), frames)]
         motion = Score(networks.judges[1], *(x * motion_scale for x in change))
 
@@ -180,11 +212,13 @@ def chen_steps(networks: Networks, steps: list[Step]) -> Iterator[dict[str, Tens
         }  # fmt: skip
 
 
-def test_chen(here, script, monkeypatch):
-    options = ("--dropout", 0, "--gen_lr", 5e-4, "--dis_lr", 5e-3, "-c", "chen")
+@pytest.mark.parametrize("cameras", ["rig", "virtual"])
+def test_chen(here, script, monkeypatch, cameras):
+    options = ("--dropout", 0, "--gen_lr", 5e-4, "--dis_lr", 5e-3, "--cameras", cameras, "-c", f"chen_{cameras}")
     seen = watch(script, monkeypatch, "train_gan.py", *RUN, *options, small=SMALL)
     networks = Networks(
         seen, Martinez(34, 17, WIDTH), Martinez(34, 1, WIDTH), Martinez(34, 1, WIDTH), rates=(5e-4, 5e-3)
     )
-    assert_same_losses(seen.steps, list(chen_steps(networks, seen.steps)))
-    assert {0, 1} <= networks.waited
+    seen_by = Cameras(motion(TRAIN) if cameras == "virtual" else None)
+    assert_same_losses(seen.steps, list(chen_steps(networks, seen.steps, seen_by)))
+    assert cameras == "virtual" or {0, 1} <= networks.waited

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import models
-from tests.parity import TRAIN, Step, assert_same_losses, views, watch, write_data
+from tests.parity import TRAIN, Seen, Step, assert_same_losses, first_draws, motion, views, virtual, watch, write_data
 
 PI = 3.1415926  # as published
 WIDTH, LAYERS, ATOMS, REPLICAS = 32, 2, 5, 4
@@ -125,20 +125,38 @@ def network_input() -> Tensor:
     return points * 0.2 / points[:, 10].norm(dim=1).mean()
 
 
+class VirtualInput:
+    """The same of random cameras: another one for each pose of each step, one scale for all steps."""
+
+    def __init__(self):
+        self.world = motion(TRAIN)
+        self.scale = 0.2 / self.relative(virtual(self.world, first_draws()))[:, 10].norm(dim=1).mean()
+
+    @staticmethod
+    def relative(seen: Seen) -> Tensor:
+        return (seen.keypoints - seen.keypoints[:, :1]) / seen.focal[:, None, None]
+
+    def of(self, step: Step, draws: torch.Generator) -> Tensor:
+        return step.input(0, self.scale * self.relative(virtual(self.world[step.index], draws)))
+
+
 # ------------------------------------------------------------ the steps
 
 
-def teacher_steps(net: Teacher, steps: list[Step], rate: float) -> Iterator[dict[str, Tensor]]:
+def teacher_steps(
+    net: Teacher, steps: list[Step], rate: float, cameras: VirtualInput | None = None
+) -> Iterator[dict[str, Tensor]]:
     """SGD on 5 reprojection + cycle; the rate is halved after 15 epochs."""
     keypoints = network_input()
     optimizer = torch.optim.SGD(net.parameters(), rate, momentum=0.9, weight_decay=5e-4)
     for i, step in enumerate(steps):
-        points = keypoints[step.index]
+        draws = step.draws()
+        points = cameras.of(step, draws) if cameras else keypoints[step.index]
         shape, pose = net(points)
         reprojection = distance(projected(pose), points - points[:, :1])
         if i < 15 * EPOCH_STEPS:
             shape = shape - shape[:, :1]
-        turned = shape @ random_rotations(step.draws(), len(points), (1, 1, 1), PI)
+        turned = shape @ random_rotations(draws, len(points), (1, 1, 1), PI)
         again, _ = net.shape(projected(turned).flatten(0, 1))
         cycle = distance(again.view_as(turned), shape.expand_as(turned))
         optimizer.zero_grad()
@@ -149,17 +167,20 @@ def teacher_steps(net: Teacher, steps: list[Step], rate: float) -> Iterator[dict
         yield {"reprojection": reprojection, "cycle": cycle}
 
 
-def student_steps(net: nn.Module, teacher: Teacher, steps: list[Step], rate: float) -> Iterator[dict[str, Tensor]]:
+def student_steps(
+    net: nn.Module, teacher: Teacher, steps: list[Step], rate: float, cameras: VirtualInput | None = None
+) -> Iterator[dict[str, Tensor]]:
     """SGD on 5 |depth - teacher's| + reconstruction after a turn about the vertical."""
     keypoints = network_input()
-    with torch.no_grad():
-        wanted = teacher(keypoints)[1][..., 2]
     optimizer = torch.optim.SGD(net.parameters(), rate, momentum=0.9, weight_decay=5e-4)
     for step in steps:
-        points = keypoints[step.index]
+        draws = step.draws()
+        points = cameras.of(step, draws) if cameras else keypoints[step.index]
+        with torch.no_grad():
+            wanted = teacher(points)[1][..., 2]
         depth = net(points).depth[..., 0]
-        error = (depth - wanted[step.index]).abs().mean()
-        turns = random_rotations(step.draws(), len(points), (0, 1, 0), 2 * PI)
+        error = (depth - wanted).abs().mean()
+        turns = random_rotations(draws, len(points), (0, 1, 0), 2 * PI)
         turned = lifted(points, depth) @ turns
         seen = projected(turned).flatten(0, 1)
         again = lifted(seen, net(seen).depth[..., 0])
@@ -189,14 +210,29 @@ def test_teacher(here, script, monkeypatch):
     assert_same_losses(seen.steps, expected)
 
 
-def test_student(here, script, monkeypatch):
+VIRTUAL = ("--cameras", "virtual", "-e", 2)  # 16 poses of the world: two steps
+
+
+def test_teacher_by_virtual_cameras(here, script, monkeypatch):
+    options = (*VIRTUAL, "-lr", LOW_RATE, "--weight-init-std", 0.1, "-c", "virtual_teacher")
+    seen = watch(script, monkeypatch, "train_teacher.py", *RUN, *options)
+    (start,) = seen.networks
+    assert len(seen.steps) == 2
+    expected = list(teacher_steps(textbook(start.state_dict()), seen.steps, LOW_RATE, VirtualInput()))
+    assert_same_losses(seen.steps, expected)
+
+
+@pytest.mark.parametrize("cameras", ["rig", "virtual"])
+def test_student(here, script, monkeypatch, cameras):
     """The network is the script's, the losses and the teacher's depths are the textbook's."""
     torch.manual_seed(0)
     teacher = models.create("teacher", width=WIDTH, layers=LAYERS, basis=ATOMS, init_std=0.1)
     torch.save({"model_pos": teacher.state_dict()}, "teacher.bin")
-    options = ("-e", 2, "--n-blocks", 1, "--hid-dim", 16, "--teacher_checkpoint", "teacher.bin", "-c", "student")
+    options = ("-e", 2, "--n-blocks", 1, "--hid-dim", 16, "--teacher_checkpoint", "teacher.bin", "-c", cameras)
+    options += ("--cameras", cameras)
     seen = watch(script, monkeypatch, "train_student.py", *RUN, *options)
     (start,) = seen.networks
-    assert len(seen.steps) == 2 * EPOCH_STEPS
-    expected = list(student_steps(start, textbook(teacher.state_dict()).eval(), seen.steps, 1e-3))
+    virtual_input = VirtualInput() if cameras == "virtual" else None
+    assert len(seen.steps) == (2 if virtual_input else 2 * EPOCH_STEPS)
+    expected = list(student_steps(start, textbook(teacher.state_dict()).eval(), seen.steps, 1e-3, virtual_input))
     assert_same_losses(seen.steps, expected)

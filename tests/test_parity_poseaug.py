@@ -12,9 +12,22 @@ from torch.nn import functional as F
 
 import models
 from common.run import checkpoint
+from common.run.run import derived_seed
 from common.skeleton import H36M_16
 from tests.conftest import metric_rows
-from tests.parity import TEST, TRAIN, Martinez, Step, Watched, assert_same_losses, views, watch, write_data
+from tests.parity import (
+    TEST,
+    TRAIN,
+    Martinez,
+    Step,
+    Watched,
+    assert_same_losses,
+    motion,
+    views,
+    virtual,
+    watch,
+    write_data,
+)
 
 WIDTH = 24
 DATA = ("--dataset", "tiny", "--data-dir", ".", "--subjects-train", ",".join(TRAIN), "--subjects-test", ",".join(TEST))
@@ -235,12 +248,24 @@ def gated(squares: Tensor, width: float) -> Tensor:
 class Training:
     """PoseAug's networks and optimisers, its training set with other bone lengths, and what the augmentor has made."""
 
-    def __init__(self, seen: Watched):
+    def __init__(self, seen: Watched, world: Tensor | None = None):
+        self.world = world
         self.number = {name: seen.find(parameter) for name, parameter in NETWORKS.items()}
         self.net = {name: seen.networks[number].requires_grad_(True) for name, number in self.number.items()}
         self.net["lifter"] = textbook(self.net["lifter"])
         self.adam = {name: torch.optim.Adam(net.parameters()) for name, net in self.net.items()}
-        self.real = pairs(TRAIN)
+        self.see(pairs(TRAIN))
+
+    def see_anew(self, epoch: int) -> None:
+        """Every pose of the world by another camera."""
+        draws = torch.Generator().manual_seed(derived_seed(0, "bone lengths", epoch))
+        torch.randint(1, (len(self.world),), generator=draws)  # whose bones: there is one person
+        seen = virtual(self.world, draws)
+        self.see(Pairs(seen.keypoints, seen.poses, F.pad(seen.focal[:, None].expand(-1, 2), (0, 7))))
+
+    def see(self, real: Pairs) -> None:
+        """Take pairs for the real ones, and give them the one person's bones."""
+        self.real = real
         lengths = torch.linspace(0.1, 0.4, 15).double()
         directions = bones(self.real.poses) / bones(self.real.poses).norm(dim=-1, keepdim=True)
         poses = rebuilt(directions * lengths[:, None], self.real.poses[:, 0])
@@ -311,8 +336,11 @@ class Training:
 
     def run(self, steps: list[Step]) -> Iterator[dict[str, Tensor]]:
         """All epochs."""
-        steps, iteration, count = iter(steps), 0, len(self.real.poses)
+        steps, iteration = iter(steps), 0
         for epoch in range(1, EPOCHS + 1):
+            if self.world is not None:
+                self.see_anew(epoch)
+            count = len(self.real.poses)
             for adam in self.adam.values():
                 adam.param_groups[0]["lr"] = 1e-4 * (1 - (epoch - 1) / (EPOCHS + 1))
             self.made_2d, self.made_3d = torch.zeros_like(self.real.keypoints), torch.zeros_like(self.real.poses)
@@ -332,14 +360,17 @@ class Training:
                     assert torch.cat(seen).sort().values.equal(rows)
 
 
-def test_poseaug(here, script, monkeypatch):
+@pytest.mark.parametrize("cameras", ["rig", "virtual"])
+def test_poseaug(here, script, monkeypatch, cameras):
     """One epoch of warm-up and one in full, three steps each, discriminators in every second of the six."""
+    world = motion(TRAIN, H36M_16) if cameras == "virtual" else None
     options = (
+        "--cameras", cameras, "--batch_size", 22 if world is None else 5,
         "--note", "debug", "--epochs", EPOCHS, "--warmup", WARMUP, "--viz_every", 0, "--bone_lengths", "lengths.npy",
-        "--gloss_factordiv_ba", SPREAD, "--checkpoint", "poseaug",
+        "--gloss_factordiv_ba", SPREAD, "--checkpoint", cameras,
     )  # fmt: skip
     seen = watch(script, monkeypatch, "run_poseaug.py", *MLP, *options, small={"mlp": {"width": WIDTH}})
     order = "".join(next(kind for kind, term in KINDS.items() if term in " ".join(step.losses)) for step in seen.steps)
     assert order.rstrip("L") == "ADAAD" + "AADA", order  # two epochs of the augmentor, then the lifter
-    expected = list(Training(seen).run(seen.steps))
+    expected = list(Training(seen, world).run(seen.steps))
     assert_same_losses(seen.steps, expected)

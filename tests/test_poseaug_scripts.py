@@ -315,14 +315,16 @@ def test_a_lifter_is_fed_what_it_was_trained_on(here, folder, script, tmp_path):
         assert_refused(refused, "sees direction and confidences", "--sees")
 
 
-def test_interrupted_poseaug_resumes_as_if_never_stopped(here, folder, script):
+@pytest.mark.parametrize("more", [(), ("--cameras", "virtual", "--batch_size", 4)], ids=("published", "virtual"))
+def test_interrupted_poseaug_resumes_as_if_never_stopped(here, folder, script, more):
     options = (*MLP[:-4], "--stages", 1, "--dropout", 0.25, "--batch_size", 16, "--epochs", 5, "--warmup", 1)
-    options += ("--pretrain", "base.pth.tar", "--viz_every", 0, "--threads", 1)
-    assert script("run_poseaug.py", *options, "--checkpoint", "whole_p").status == 0
-    interrupt(("run_poseaug.py", *options, "--checkpoint", "parts_p"), folder, "[3]")
-    parts, whole = run_of(folder / "parts_p"), run_of(folder / "whole_p")
+    options += ("--pretrain", "base.pth.tar", "--viz_every", 0, "--threads", 1, *more)
+    assert script("run_poseaug.py", *options, "--checkpoint", f"whole_p{len(more)}").status == 0
+    interrupt(("run_poseaug.py", *options, "--checkpoint", f"parts_p{len(more)}"), folder, "[3]")
+    parts, whole = (run_of(folder / f"{name}_p{len(more)}") for name in ("parts", "whole"))
     assert checkpoint.load(parts / "last.pth.tar")["epoch"] in (2, 4)
-    as_before_format_2(parts / "last.pth.tar", "step", "losses")
+    if not more:
+        as_before_format_2(parts / "last.pth.tar", "step", "losses")
     done = script("run_poseaug.py", *options, "--resume", parts, "--pretrain", "True", "--note", "debug")
     assert done.status == 0, done.err
     kept = yaml.safe_load((parts / "config.yaml").read_text())  # run_summary.py goes by it

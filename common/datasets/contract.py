@@ -170,13 +170,14 @@ def _own_layout(metadata: dict, file: Path | str) -> Skeleton | None:
     """The layout by its joints' names, or by its name among ours; None: one of Human3.6M's."""
     name = str(metadata.get("layout_name", ""))
     if "names" in metadata:
-        title = f"{name or 'own layout'} of {file}"
+        names = _texts(metadata["names"], f"{file}: metadata's names")
+        title = f"{name} of {file}" if name else f"the {len(names)} joints named in {file}"
         parents = metadata.get("parents")
         if parents is not None:
             parents = np.asarray(parents, object).ravel().tolist()
             if not all(isinstance(parent, (int, np.integer)) for parent in parents):
                 raise InputError(f"{title}: parents are {parents!r:.60}; expected whole numbers, -1 for the root")
-        return named_layout(title, _texts(metadata["names"], f"{file}: metadata's names"), parents)
+        return named_layout(title, names, parents)
     if name in ("", "h36m"):
         return None
     short = {"coco": "coco17", "mpii": "mpii16"}.get(name, name)

@@ -32,6 +32,7 @@ from common.skeleton import H36M_17, Skeleton
 log = logging.getLogger(__name__)
 
 DEFAULT_NOISE = Noise()
+NO_FRAMES = "no poses left: --subset {} --downsample {} leave no frame"
 
 
 def load_pose_set(
@@ -74,7 +75,7 @@ def load_pose_set(
             if frames:
                 clips.append(Clip(subject, action, view, source.contract.views(subject, action)[view], frames))
     if not clips:
-        raise InputError(f"no poses left: --subset {subset} --downsample {downsample} leave no frame")
+        raise InputError(NO_FRAMES.format(subset, downsample))
     with _one_thread():
         pose_set = _fill(source, clips, skeleton, dataset)
         odd = sanity.far_apart(pose_set) if file_2d else ""
@@ -128,6 +129,7 @@ def load_motion(
     dataset: str,
     subjects: str | Iterable[str],
     actions: str | Iterable[str] = "*",
+    subset: float = 1.0,
     downsample: int = 1,
     skeleton: Skeleton = H36M_17,
     device: str | torch.device = "cpu",
@@ -143,19 +145,23 @@ def load_motion(
     if not file.is_file():
         find_files(Path(data_dir), dataset, "gt")  # says what is missing
     source = read_source(file, None, names_of(subjects), dataset, skeleton)
-    pairs = source.pairs(actions, exact_actions)
-    left_out = _LeftOut(sum(len(frame_window(len(source.poses[s][a]), 1.0, downsample)) for s, a in pairs))
+    clips = [
+        Clip(subject, action, 0, None, frame_window(len(source.poses[subject][action]), subset, downsample))
+        for subject, action in source.pairs(actions, exact_actions)
+    ]
+    left_out = _LeftOut(sum(len(clip.frames) for clip in clips))
+    if not left_out.total:
+        raise InputError(NO_FRAMES.format(subset, downsample))
     poses, sequences, numbers, end = [], [], [], 0
-    for subject, action in pairs:
-        world, lost = source.world(subject, action, skeleton)
-        clip = Clip(subject, action, 0, None, frame_window(len(world), 1.0, downsample))
+    for clip in clips:
+        world, lost = source.world(clip.subject, clip.action, skeleton)
         shown = world[clip.window]
         gone = left_out.add(clip, {why: frames[clip.window] for why, frames in lost.items()})
         _check_finite(shown, gone, clip, file)
         for run in _runs(gone, len(shown)):
             poses.append(shown[run].clone())
             numbers.append(torch.arange(len(world), dtype=torch.int32)[clip.window][run])
-            sequences.append(Sequence(subject, action, 0, end, len(poses[-1]), None, dataset))
+            sequences.append(Sequence(clip.subject, clip.action, 0, end, len(poses[-1]), None, dataset))
             end += len(poses[-1])
     left_out.report(end)
     sequences, poses = tuple(sequences), torch.cat(poses)

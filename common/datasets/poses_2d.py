@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.datasets.contract import own_split
-from common.datasets.h36m_layout import DEFAULT_NOISE, load_pose_set
+from common.datasets.contract import find_3d, own_split
+from common.datasets.h36m_layout import DEFAULT_NOISE, load_motion, load_pose_set
 from common.datasets.mpi_inf_release import CHEST_CAMERAS, annotations, h36m_joints
 from common.datasets.projected import Noise
 from common.errors import InputError
@@ -99,6 +99,25 @@ def load_poses_2d(
         _check(part.keypoints, name)
         parts.append(part)
     return joined(parts).to(device)
+
+
+def load_motions(
+    names: str, data_dir: str | Path, subjects: str, actions: str, downsample: int, device: str | torch.device
+) -> PoseSet:
+    """The motion in the world of one or several sets, one after the other, 17 joints: for virtual cameras. Arguments as
+    for `load_poses_2d`.
+
+    Raises:
+        InputError: as `h36m_layout.load_motion`; a set that has no 3D poses.
+    """
+    names = split_names(names)
+    without = [name for name in names if name in WITHOUT_3D and not find_3d(data_dir, name).exists()]
+    if without:
+        raise InputError(f"{', '.join(without)}: no 3D poses, which --cameras virtual needs; name sets with them")
+    chosen = {"downsample": downsample, "device": device}
+    return joined(
+        [load_motion(data_dir, name, subjects or own_split(data_dir, name)[0], actions, **chosen) for name in names]
+    )
 
 
 def _videos(keypoints: Tensor, lengths: list[int], downsample: int, dataset: str) -> PoseSet:

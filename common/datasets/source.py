@@ -167,6 +167,8 @@ class Source:
                 f"each camera of {'Human3.6M' if self.contract.cameras is None else self.file_3d}"
             )
         wanted = range(cameras) if wanted is None else sorted(set(wanted))
+        if not wanted:
+            raise InputError(f"no view is asked for; there are views 0 to {cameras - 1} of {subject}, action {action}")
         for view in wanted:
             if view not in range(cameras):
                 raise InputError(
@@ -274,7 +276,7 @@ def layout_of(
                 found = found or next((known for known in possible if known.num_joints == points.shape[1]), None)
                 if found is None or points.shape[1] != found.num_joints:
                     names = " or ".join(known.name for known in possible)
-                    raise InputError(f"{where} has {points.shape[1]} joints; expected the layout {names}")
+                    raise InputError(f"{where} has {points.shape[1]} joints; expected {names}")
     if found is None:
         raise InputError(f"{file} has no actions for {', '.join(tree)}")
     return found

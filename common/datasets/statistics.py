@@ -74,6 +74,13 @@ def rows_once(pose_set: PoseSet) -> Tensor:
     return _rows_of(pose_set, [seq.view == first[seq[:2]] for seq in pose_set.sequences])
 
 
+def rows_in_room(pose_set: PoseSet) -> Tensor:
+    """Those of `rows_once` whose frame is a room with a floor, not their camera's own (3DPW's, 3DHP's test set's)."""
+    room = torch.tensor([bool(seq.camera) and any(seq.camera.translation) for seq in pose_set.sequences])
+    rows = rows_once(pose_set)
+    return rows[room[pose_set.sequence[rows].long()]]
+
+
 def _rows_of(pose_set: PoseSet, chosen: list[bool]) -> Tensor:
     """The rows of some of the sequences."""
     return torch.tensor(chosen)[pose_set.sequence.long()].nonzero()[:, 0]
@@ -302,17 +309,7 @@ def _odd_room(pose_set: PoseSet) -> list[str]:
     up = sanity.up_axis([world[:: max(1, len(world) // 1000)].numpy()], skeleton)
     if up != "z":
         odd.append(f"people stand along {up}, not z")
-    lowest = world[..., 2].amin(1)
-    under = (lowest < -UNDER_FLOOR).float().mean().item()
-    if under > MANY:
-        odd.append(
-            f"{under:.1%} of the poses reach more than {UNDER_FLOOR} m below the floor (z = 0), to {lowest.min():.2f} m"
-        )
-    standing = lowest.quantile(0.05).item()
-    if standing > OVER_FLOOR:
-        odd.append(
-            f"people hover: the lowest joint is {standing:.2f} m over the floor (z = 0) or more in 95% of the poses"
-        )
+    odd += _odd_heights(in_world(pose_set, spread_rows(rows_in_room(pose_set)))[..., 2].amin(1))
     exchanged = sanity.sides_exchanged(world, skeleton)
     if exchanged > EXCHANGED:
         odd.append("left and right of the 3D poses look exchanged: knees bend backwards")
@@ -324,6 +321,23 @@ def _odd_room(pose_set: PoseSet) -> list[str]:
         where = f"first: {item.subject} {item.action} frame {item.frame}"
         odd.append(
             f"people jump {jumps:,} times by more than {JUMP} m in a frame, {steps.max():.2f} m at most ({where})"
+        )
+    return odd
+
+
+def _odd_heights(lowest: Tensor) -> list[str]:
+    """lowest: (M,), height of each pose's lowest joint."""
+    if not len(lowest):
+        return []
+    odd, under = [], (lowest < -UNDER_FLOOR).float().mean().item()
+    if under > MANY:
+        odd.append(
+            f"{under:.1%} of the poses reach more than {UNDER_FLOOR} m below the floor (z = 0), to {lowest.min():.2f} m"
+        )
+    standing = lowest.quantile(0.05).item()
+    if standing > OVER_FLOOR:
+        odd.append(
+            f"people hover: the lowest joint is {standing:.2f} m over the floor (z = 0) or more in 95% of the poses"
         )
     return odd
 

@@ -15,13 +15,17 @@ from common.augmentation import detector_noise, detectors_joints, vary_bones, va
 from common.lifter_input import SEES, LifterInput, facing, make_input
 from common.pose_set import PoseSet, ray_slopes, screen_keypoints, turns_of, windows
 from common.run.options import number
-from common.run.run import Run
+from common.run.run import Run, derived_seed
 from common.skeleton import H36M_16, mirror
-from common.virtual_cameras import CameraRanges, draw, look
+from common.virtual_cameras import CameraRanges, Views, draw, look
 
 FOCAL_GUESS = 1.25  # a video's focal length is guessed: the slopes that a lifter is trained on are off by up to this
 MIRRORED = torch.tensor((-1.0, 1.0))
 HEAD = H36M_16.index("head")
+ARM = 1.2  # metres: how far from the hip a hand may be
+SEEN_AT_ONCE = 1 << 16
+
+Look = Callable[..., Views]
 
 
 def interval(text: str) -> str:
@@ -53,9 +57,13 @@ INPUT = (
      "is the same in any picture; direction, the pose and the ray to the hip"),
     ("--confidences", bool, False, "the lifter also sees each joint's confidence"),
 )  # fmt: skip
-VIEWS = (
-    ("--cameras", ("rig", "virtual"), "rig",
-     "rig: the data set's cameras; virtual: in every step each pose is seen by a camera of its own, drawn at random"),
+CAMERAS = (
+    (
+        "--cameras",
+        ("rig", "virtual"),
+        "rig",
+        "rig: the data set's cameras; virtual: in every step each pose is seen by a camera of its own, drawn at random",
+    ),
     _range("azimuth", "degrees around the person"),
     _range("pitch", "degrees by which it looks down; as --camera_pitch=-8,37"),
     _range("roll", "degrees"),
@@ -63,6 +71,10 @@ VIEWS = (
     _range("focal", "focal length over the picture's width"),
     _range("aspect", "height of the picture over its width"),
     _range("place", "the hip from the middle of the picture, as a share of the half picture"),
+)
+BONES = (("--vary_bones", number(float, 0, 0.9), 0.0, "virtual: largest relative change of a bone's length"),)
+VIEWS = (
+    *CAMERAS,
     ("--detector_noise", number(float, 0), 0.0,
      "errors of the training keypoints as detectors make them (jitter, outliers, exchanged sides, missing joints); "
      "1: as BlazePose does"),
@@ -70,7 +82,7 @@ VIEWS = (
      "virtual: three of four people have hips, shoulders and head where detectors put them"),
     ("--vary_rate", number(int, 1), 1,
      "over time: every frame, or every second, ... up to every N-th, drawn for each window, as videos of other rates"),
-    ("--vary_bones", number(float, 0, 0.9), 0.0, "virtual: largest relative change of a bone's length"),
+    *BONES,
     ("--vary_pose", number(float, 0, 180), 0.0,
      "virtual: degrees by which body, spine, arms and legs are turned at most, each in every other pose"),
 )  # fmt: skip
@@ -88,16 +100,52 @@ def ranges_of(args: Any) -> CameraRanges:
 
 
 def check_views(parser: Any, args: Any) -> None:
-    """Refuse options of virtual cameras where there are none, and cameras that there cannot be."""
+    """Refuse options of virtual cameras where there are none, and cameras that there cannot be. A script may lack those
+    of `VIEWS` that are not in `CAMERAS`.
+    """
     if args.cameras == "virtual":
         for name in ("distance", "focal", "aspect"):
             if bounds(getattr(args, f"camera_{name}"))[0] <= 0:
                 parser.error(f"--camera_{name} {getattr(args, f'camera_{name}')}: expected numbers above 0")
+        if bounds(args.camera_distance)[0] < ARM:
+            parser.error(
+                f"--camera_distance {args.camera_distance}: expected {ARM} metres or more; nearer, an arm may reach "
+                "behind the camera"
+            )
         return
     given = [f"camera_{name}" for name in CameraRanges._fields] + ["detectors_joints", "vary_bones", "vary_pose"]
-    changed = [f"--{name}" for name in given if getattr(args, name) != parser.get_default(name)]
+    changed = [f"--{name}" for name in given if getattr(args, name, None) != parser.get_default(name)]
     if changed:
         parser.error(f"{', '.join(changed)}: only with --cameras virtual")
+
+
+def virtual_views(ranges: CameraRanges, motion: PoseSet, run: Run, bones: float = 0.0) -> Look:
+    """How virtual cameras see motion in the world (`load_motion`), of any joints.
+
+    Args:
+        bones: as `vary_bones`.
+
+    Returns:
+        A function: rows of the global batch (B,), or of frames that one camera is to see (B, F), and the generator to
+        draw from, the run's if none is given -> `Views` of the whole batch, alike in all processes.
+    """
+
+    def see(rows: Tensor, generator: torch.Generator = run.generator) -> Views:
+        poses = motion.poses[rows]
+        if bones:
+            poses = vary_bones(poses, bones, generator, motion.skeleton)
+        return look(poses, draw(len(rows), generator, run.device), ranges, motion.skeleton.root)
+
+    return see
+
+
+def first_look(see: Look, rows: Tensor, run: Run) -> Views:
+    """`Views` of some rows (N, ...), say of all, by draws of their own: what statistics of a set are taken of, the same
+    whenever a run begins or goes on.
+    """
+    generator = torch.Generator(run.device).manual_seed(derived_seed(run.seed, "first look"))
+    parts = [see(some, generator) for some in rows.split(SEEN_AT_ONCE)]
+    return Views(*map(torch.cat, zip(*parts, strict=True)))
 
 
 def training_views(
@@ -119,10 +167,10 @@ def training_views(
     first, last, generator = train.first, train.last, run.generator
     virtual = args.cameras == "virtual"
     if not virtual:
-        keypoints, targets, confidence = screen_keypoints(train), train.relative, train.confidence
+        keypoints, poses, confidence = screen_keypoints(train), train.targets(), train.confidence
         slopes = ray_slopes(train) if form.sees == "direction" else None
         if form.sees == "pose":
-            targets = targets @ turns_of(train)
+            poses = train.relative @ turns_of(train)
     here = 0 if frames == 1 else frames - 1 if causal else frames // 2
 
     def by_virtual_cameras(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -155,7 +203,8 @@ def training_views(
         if virtual:
             points, target, rays = by_virtual_cameras(rows)
         else:
-            points, target, rays = keypoints[rows], targets[index], None if slopes is None else slopes[rows]
+            points, target, rays = keypoints[rows], poses[index], None if slopes is None else slopes[rows]
+            target = target - target[:, :1]  # in every step: a whole set's is 300 MB
         if flip:
             flipped = torch.rand(len(index), device=run.device, generator=generator) < 0.5
             points = torch.where(flipped.view(-1, *[1] * (points.dim() - 1)), mirror(points, H36M_16), points)

@@ -90,7 +90,7 @@ def save_room(
     """Write the cameras around the people in one scale, seen from above and from the side where the room is longer.
 
     Args:
-        cameras: one or several of a name, which share a label.
+        cameras: one or several of a name, which share a label where they stand together.
         ways: subject -> where its root goes, (T, 3), NaN between two takes.
         poses: some people, (N, J, 3).
     """
@@ -134,18 +134,33 @@ def _draw_room(
         axes.axhline(0, color=GRID, linewidth=1.5)
     for colour, way in zip(_colours(len(ways)), ways.values(), strict=True):
         axes.plot(way[:, across], way[:, up], color=colour, linewidth=0.8, alpha=0.6)
-    edges, places = [], {}
+    edges = []
     for camera in cameras:
         points = camera.points[:, plane]
         edges += [points[[0, corner]] for corner in range(1, 5)] + [points[[1, 2, 3, 4, 1]]]
-        places.setdefault(camera.name, []).append(points)
     axes.add_collection(LineCollection(edges, colors=INK, linewidths=0.5))
-    for name, points in places.items():
+    for name, place in _labels(cameras):
         axes.text(
-            *np.mean(points, 0)[1:].mean(0), name, ha="center", va="center", fontsize=LETTERS * POINT, color=INK,
+            *place[list(plane)], name, ha="center", va="center", fontsize=LETTERS * POINT, color=INK,
             weight="bold", parse_math=False, zorder=5,
             bbox={"boxstyle": "round,pad=0.1", "facecolor": PAPER, "edgecolor": "none", "alpha": 0.8},
         )  # fmt: skip
+
+
+def _labels(cameras: Sequence[Pyramid]) -> list[tuple[str, np.ndarray]]:
+    """Names and their places (3,): one for all cameras of a name that stand together."""
+    groups: list[tuple[str, list[np.ndarray]]] = []
+    for camera in cameras:
+        place, size = camera.points[1:].mean(0), np.linalg.norm(np.ptp(camera.points, 0))
+        near = (
+            places for name, places in groups if name == camera.name and np.linalg.norm(places[0] - place) < 2 * size
+        )
+        together = next(near, None)
+        if together is None:
+            groups.append((camera.name, [place]))
+        else:
+            together.append(place)
+    return [(name, np.mean(places, 0)) for name, places in groups]
 
 
 def _draw_small(axes: "Axes", joints: np.ndarray, skeleton: Skeleton) -> None:

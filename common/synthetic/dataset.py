@@ -29,7 +29,7 @@ from common.synthetic.motion import CHANNELS, Body, above_floor, pose
 from common.synthetic.postures import ACTIONS
 
 NAME = "synthetic"
-VERSION = 4  # to be raised with every change of the content: files of another version are made anew
+VERSION = 4  # to be raised with every change of poses or keypoints: files of another version are made anew
 FILES = (f"data_3d_{NAME}.npz", f"data_2d_{NAME}_gt.npz", f"data_2d_{NAME}_noisy.npz")
 SECONDS = 10.0
 # Which of the 17 joints stands in each place of the 32-joint layout (copies as in Human3.6M).
@@ -151,7 +151,7 @@ def make_dataset(seed: int = 0, seconds: float = SECONDS, subjects: tuple[str, .
         noisy[subject] = {name: [detect(view, rng) for view in views] for name, views in exact[subject].items()}
     full = {s: {name: take[:, JOINTS_32] for name, take in takes.items()} for s, takes in poses.items()}
     contents = (
-        {"positions_3d": full},
+        {"positions_3d": full, "metadata": {"layout_name": "h36m", "fps": FPS}},
         {"positions_2d": exact, "metadata": metadata()},
         {"positions_2d": noisy, "metadata": metadata()},
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from common.datasets.contract import TEST_HELP, TRAIN_HELP, check_apart, settle_test, settle_train
 from common.datasets.projected import NOISE
+from common.datasets.training_views import BONES, CAMERAS, check_views
 from common.draw import page
 from common.run.options import Parser, number, saved_file
 from methods.adversarial.evaluation import test_name
@@ -72,9 +73,11 @@ def training_parser(description: str) -> Parser:
     parser.add_run_options()
     parser.add_table("Method", METHOD)
     parser.add_table("Training", TRAINING)
+    parser.add_table("Cameras of the training poses", CAMERAS, BONES)
     parser.add_table("Files", RUN_FOLDER)
     parser.accept(WITHOUT_EFFECT)
     parser.then(_settle_subjects)
+    parser.then(lambda args: check_views(parser, args))
     parser.then(lambda args: check_apart(args) if test_name(args) in args.dataset.split(",") else None)
     return parser
 

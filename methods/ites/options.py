@@ -5,6 +5,7 @@ from pathlib import Path
 
 from common.datasets.contract import TEST_HELP, TRAIN_HELP, check_apart, settle_test, settle_train
 from common.datasets.projected import NOISE
+from common.datasets.training_views import BONES, CAMERAS, check_views
 from common.draw import page
 from common.run.options import Parser, number, saved_file
 
@@ -92,10 +93,12 @@ def _training_parser(description: str, files: tuple, network: tuple) -> Parser:
     parser.add_table("Files", RUN_FOLDER, files)
     parser.add_table("Network", network)
     parser.add_table("Training", TRAINING)
+    parser.add_table("Cameras of the training poses", CAMERAS, BONES)
     parser.add_run_options()
     parser.accept(PICTURES, WITHOUT_EFFECT)
     parser.refuse("the test scripts score and draw; training, with --resume or without, scores every epoch", TESTS)
     parser.then(_settle_subjects)
+    parser.then(lambda args: check_views(parser, args))
     return parser
 
 
@@ -115,7 +118,7 @@ def testing_parser(description: str, network: str) -> Parser:
     parser.add_table("Network", sizes)
     parser.add_table("Testing", TESTS, PICTURES)
     parser.add_run_options(training=False, draws=False)
-    parser.accept(TRAINING_DATA, SAVED_TEACHER, others, NEW_TEACHER, TRAINING, WITHOUT_EFFECT)
+    parser.accept(TRAINING_DATA, SAVED_TEACHER, others, NEW_TEACHER, TRAINING, CAMERAS, BONES, WITHOUT_EFFECT)
     parser.refuse("the training scripts go on with a run; this one scores a checkpoint (--evaluate)", RUN_FOLDER[1:])
     parser.then(lambda args: settle_test(args, args.dataset))
     return parser

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from common import metrics
 from common.datasets.contract import own_split
-from common.datasets.h36m_layout import load_pose_set
+from common.datasets.h36m_layout import load_motion, load_pose_set
 from common.datasets.projected import noise_of
+from common.datasets.training_views import first_look, ranges_of, virtual_views
 from common.draw import tables
 from common.errors import InputError
 from common.pose_set import PoseSet
@@ -24,7 +25,7 @@ from common.run.run import Run
 from common.run.state import State
 from common.synthetic.dataset import ensure_named
 from methods.ites.metrics import ites_evaluation
-from methods.ites.scaling import network_input
+from methods.ites.scaling import network_input, root_to_head_scale, view_input
 
 PROTOCOL = "ITES protocol (scale from the truth, better of the two depth mirrors per pose)"
 PLAIN = (
@@ -100,18 +101,46 @@ def weights(saved: dict[str, Any], path: Path) -> dict[str, Tensor]:
     return saved["model_pos"]
 
 
-def load(args: Any, subjects: str, device: torch.device, training: bool = False) -> PoseSet:
-    """Read the split of `subjects` as the options say, `inputs` scaled over the split (`scaling.network_input`); for
-    training without the true poses, which it never reads.
+def load(args: Any, subjects: str, device: torch.device) -> PoseSet:
+    """Read the split of `subjects` as the options say, `inputs` scaled over the split (`scaling.network_input`)."""
+    pose_set = _load(args, subjects, device)
+    return replace(pose_set, inputs=network_input(pose_set))
+
+
+def load_training(args: Any, device: torch.device) -> PoseSet:
+    """As `load`, of the training subjects, without the true poses, which training never reads; with `--cameras virtual`
+    their motion in the world.
     """
+    if args.cameras == "virtual":
+        ensure_named(args.data_dir, args.dataset)
+        chosen = {"subset": args.subset, "downsample": args.downsample, "device": device}
+        return load_motion(args.data_dir, args.dataset, args.subjects_train, args.actions, **chosen)
+    # without poses before the input is made: 300 MB of Human3.6M are free for it
+    pose_set = replace(_load(args, args.subjects_train, device), poses=None)
+    return replace(pose_set, inputs=network_input(pose_set))
+
+
+def _load(args: Any, subjects: str, device: torch.device) -> PoseSet:
     ensure_named(args.data_dir, args.dataset)
-    pose_set = load_pose_set(
+    return load_pose_set(
         args.data_dir, args.dataset, args.keypoints, subjects, args.actions,
         subset=args.subset, downsample=args.downsample, device=device, noise=noise_of(args),
     )  # fmt: skip
-    if training:
-        pose_set = replace(pose_set, poses=None)  # before the input is made: 300 MB of Human3.6M are free for it
-    return replace(pose_set, inputs=network_input(pose_set))
+
+
+def training_input(args: Any, train: PoseSet, run: Run) -> Callable[[Tensor], Tensor]:
+    """How a step sees the poses of `load_training`.
+
+    Returns:
+        A function: rows of the global batch (B,) -> this process's 2D input (b, 17, 2).
+
+    The views of virtual cameras are at one scale for the whole split, too: that of a first look at every pose.
+    """
+    if args.cameras == "rig":
+        return lambda index: train.inputs[run.shard(index)]
+    see = virtual_views(ranges_of(args), train, run, args.vary_bones)
+    scale = root_to_head_scale(view_input(first_look(see, torch.arange(len(train), device=run.device), run))).float()
+    return lambda index: scale * run.shard(view_input(see(index)))
 
 
 def mean_errors(predict: Predict, split: PoseSet, run: Run) -> dict[str, float]:

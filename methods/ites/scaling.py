@@ -4,6 +4,7 @@ from torch import Tensor
 
 from common.errors import InputError
 from common.pose_set import PoseSet
+from common.virtual_cameras import Views
 
 
 def network_input(pose_set: PoseSet, root_to_head: float = 0.2) -> Tensor:
@@ -13,9 +14,14 @@ def network_input(pose_set: PoseSet, root_to_head: float = 0.2) -> Tensor:
     return normalise(pose_set.keypoints, focal, skeleton.root, skeleton.index("head"), root_to_head)
 
 
+def view_input(views: Views, root: int = 0) -> Tensor:
+    """What teacher and student see of a virtual camera's views, but for the scale of a split, (B, J, 2)."""
+    return _over_focal(views.keypoints, views.intrinsics[:, :2], root)
+
+
 def scale_root_to_head(keypoints: Tensor, root: int = 0, head: int = 10, length: float = 0.2) -> Tensor:
     """Keypoints (N, J, 2) times one scalar for the whole split, so that the mean distance root-head is `length`."""
-    return keypoints * _root_to_head_scale(keypoints, root, head, length)
+    return keypoints * root_to_head_scale(keypoints, root, head, length)
 
 
 def normalise(pixels: Tensor, focal: Tensor, root: int = 0, head: int = 10, length: float = 0.2) -> Tensor:
@@ -24,13 +30,18 @@ def normalise(pixels: Tensor, focal: Tensor, root: int = 0, head: int = 10, leng
     Root-relative, divided by the focal lengths, then scaled by `scale_root_to_head`: at distance 5 the body is one unit
     from hip to head. The scalar depends on the split, so a subset of actions gets other inputs: the published protocol.
     """
-    points = pixels - pixels[:, root : root + 1]
-    points /= focal.unsqueeze(-2)
-    points *= _root_to_head_scale(points, root, head, length)
+    points = _over_focal(pixels, focal, root)
+    points *= root_to_head_scale(points, root, head, length)
     return points
 
 
-def _root_to_head_scale(points: Tensor, root: int, head: int, length: float) -> Tensor:
+def _over_focal(points: Tensor, focal: Tensor, root: int) -> Tensor:
+    points = points - points[:, root : root + 1]
+    points /= focal.unsqueeze(-2)
+    return points
+
+
+def root_to_head_scale(points: Tensor, root: int = 0, head: int = 10, length: float = 0.2) -> Tensor:
     """The scalar, in float64: a float32 sum over 1.5 million rows loses digits."""
     mean = (points[:, head] - points[:, root]).double().norm(dim=-1).mean()
     if not mean > 0:

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from common.bones import with_lengths
 from common.camera import project
-from common.pose_set import PoseSet
+from common.datasets.training_views import Look
+from common.pose_set import PoseSet, screen_keypoints
 from common.run.run import Run, derived_seed
 from models.poseaug.augmentor import AugmentedPoses
 from models.poseaug.losses import in_view
@@ -29,19 +30,23 @@ class AugmentedData:
     shown_2d, shown_3d: (4, 16, 2 and 3), one pose of the last step through the stages of augmentation, for a picture.
 
     Args:
-        train: the real poses, with cameras; `inputs` in screen coordinates.
+        train: the real poses, with cameras, or, for virtual ones, motion in the world (`load_motion`).
         templates: (people, 15), bone lengths in metres.
         batch_size: of all processes.
+        look: how virtual cameras see the real poses: anew in every epoch, in which each is seen once.
     """
 
-    def __init__(self, train: PoseSet, templates: Tensor, run: Run, batch_size: int):
-        self.train, self.templates, self.run = train, templates.to(run.device), run
-        self.count, self.intrinsics = len(train), train.intrinsics("screen")
-        self.keypoints, self.poses = (
-            torch.cat((real, torch.zeros_like(real))) for real in (train.inputs, train.relative)
-        )
+    def __init__(self, train: PoseSet, templates: Tensor, run: Run, batch_size: int, look: Look | None = None):
+        self.train, self.templates, self.run, self.look = train, templates.to(run.device), run, look
+        self.count = len(train)
+        self.keypoints, self.poses = (train.poses.new_zeros(2 * self.count, 16, size) for size in (2, 3))
+        if look:
+            self.intrinsics, self.camera_of = train.poses.new_zeros(self.count, 9), self.real_rows()
+        else:
+            self.intrinsics, self.camera_of = train.intrinsics("screen"), train.sequence
+            self.keypoints[: self.count], self.poses[: self.count] = screen_keypoints(train), train.relative
         self.in_view = torch.zeros(self.count, device=run.device)
-        self.source_2d, self.source_3d = torch.empty_like(train.inputs), torch.empty_like(train.poses)
+        self.source_2d, self.source_3d = (torch.zeros_like(x[: self.count]) for x in (self.keypoints, self.poses))
         room = batch_size + 2 * run.world_size  # the last batch of an epoch may be longer
         self.fake_2d, self.fake_3d = (x.new_zeros(room, *x.shape[1:]) for x in (self.source_2d, self.source_3d))
         self.pool_2d, self.pool_3d = ReplayPool((16, 2), device=run.device), ReplayPool((16, 3), device=run.device)
@@ -49,21 +54,30 @@ class AugmentedData:
 
     def camera(self, rows: Tensor) -> Tensor:
         """Intrinsics (B, 9), screen units, of the poses `rows` (B,)."""
-        return self.intrinsics[self.train.sequence[rows]]
+        return self.intrinsics[self.camera_of[rows]]
 
     def swap_bone_lengths(self, epoch: int) -> None:
-        """Give every pose the bone lengths of a random template, and project it again, for an epoch.
+        """Give every pose the bone lengths of a random template, and project it again, for an epoch; with virtual
+        cameras each by another one.
 
         The published code swaps the last epoch's poses, whose directions are the original ones but for rounding.
         """
         draws = torch.Generator(self.run.device).manual_seed(derived_seed(self.run.seed, "bone lengths", epoch))
         person = torch.randint(len(self.templates), (self.count,), generator=draws, device=self.run.device)
         for rows in torch.arange(self.count, device=self.run.device).split(SWAPPED_AT_ONCE):
-            poses = with_lengths(self.train.poses[rows], self.templates[person[rows]])
+            poses = self._see_anew(rows, draws) if self.look else self.train.poses[rows]
+            poses = with_lengths(poses, self.templates[person[rows]])
             self.source_3d[rows] = poses
             self.source_2d[rows] = project(poses, self.camera(rows).unsqueeze(1))
         for made in (self.in_view, self.keypoints[self.count :], self.poses[self.count :]):
             made.zero_()
+
+    def _see_anew(self, rows: Tensor, draws: torch.Generator) -> Tensor:
+        """Real pairs `rows` (B,) by cameras drawn at random -> the poses (B, 16, 3), absolute."""
+        views = self.look(rows, draws)
+        self.intrinsics[rows], self.keypoints[rows] = views.intrinsics, views.keypoints
+        self.poses[rows] = views.poses - views.poses[:, :1]
+        return views.poses
 
     @torch.no_grad()
     def store(self, place: Tensor, made: AugmentedPoses, keypoints: Tensor, count: int) -> None:

@@ -57,7 +57,9 @@ def load_split(
 
 
 def load_training(args: Any, device: torch.device) -> PoseSet:
-    """The training subjects of all data sets, joined; with `--cameras virtual` their motion in the world."""
+    """The training subjects of all data sets, joined; with `--cameras virtual` their motion in the world. No `inputs`:
+    what a step sees is the script's.
+    """
     parts = []
     for name in args.dataset.split(","):
         ensure_named(args.data_dir, name)

@@ -7,7 +7,7 @@ from typing import Any
 
 from common.datasets.contract import TEST_HELP, TRAIN_HELP, check_apart, settle_test, settle_train
 from common.datasets.projected import NOISE
-from common.datasets.training_views import INPUT, VIEWS, check_views, form_of
+from common.datasets.training_views import CAMERAS, INPUT, VIEWS, check_views, form_of
 from common.draw import page
 from common.errors import InputError
 from common.run.options import Parser, Table, bool_string, number, saved_file
@@ -134,7 +134,6 @@ def baseline_parser(description: str) -> Parser:
     """Options of `run_baseline.py`."""
     parser = _training_parser(description, (*TRAINING, *BASELINE, *BASELINE_ALONE))
     parser.add_table("What the lifter sees", INPUT, VIEWS)
-    parser.then(lambda args: check_views(parser, args))
     return parser
 
 
@@ -144,6 +143,7 @@ def poseaug_parser(description: str) -> Parser:
     parser.add_table("Augmentor: how far it may go", AUGMENTOR)
     parser.add_table("Feedback: how much harder the lifter should find the augmented poses", FEEDBACK)
     parser.add_table("Weights of the augmentor's losses", WEIGHTS)
+    parser.add_table("Cameras of the training poses; a pose's is drawn anew in every epoch", CAMERAS)
     return parser
 
 
@@ -157,6 +157,7 @@ def _training_parser(description: str, training: Table) -> Parser:
     parser.accept(WITHOUT_EFFECT)
     parser.refuse("run_evaluate.py scores checkpoints, with this --posenet_name and --keypoints", TESTING[:1])
     parser.then(_settle_subjects)
+    parser.then(lambda args: check_views(parser, args))
     return parser
 
 

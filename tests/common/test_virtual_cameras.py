@@ -46,8 +46,18 @@ def test_ranges_are_kept_and_bodies_stay(people):
     assert seen.keypoints[:, 0, 0].abs().max() <= ranges.place[1] + 1e-5
     assert seen.keypoints[:, 0, 1].abs().max() <= ranges.place[1] * ranges.aspect[1] + 1e-5
     assert torch.allclose(torch.cdist(seen.poses, seen.poses), torch.cdist(people, people), atol=1e-3)
-    assert torch.allclose(seen.keypoints, project(seen.poses, seen.intrinsics[:, None]))
+    assert torch.allclose(seen.keypoints, project(seen.poses, seen.intrinsics[:, None], clamped=False))
     assert seen.rotation[:, 2, 2].asin().rad2deg().neg().min() >= ranges.pitch[0] - 1e-3  # forward's height: the pitch
+
+
+def test_a_wide_lens_sees_people_where_they_are(people):
+    """The field's projection keeps points within 45 degrees of the axis: at the foot of an upright picture it squeezes
+    legs together.
+    """
+    wide = CameraRanges(focal=(0.6, 0.6), aspect=(2.0, 2.0), place=(0.7, 0.7))
+    seen = look(people, draw(len(people), torch.Generator().manual_seed(3)), wide)
+    assert seen.keypoints[:, 0, 1].allclose(torch.tensor(1.4), atol=1e-5)
+    assert torch.allclose(seen.keypoints, 1.2 * seen.poses[..., :2] / seen.poses[..., 2:])
 
 
 def test_no_range_is_a_fixed_camera(people):

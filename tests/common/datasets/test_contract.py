@@ -565,7 +565,7 @@ def test_splits_that_cannot_be(files):
         ({"layout_name": "spider"}, "names the joint layout 'spider'; known: h36m, coco, mpii"),
         ({"names": 5}, "metadata's names is 5; expected a list of names"),
         ({"names": H36M_17.joints, "parents": ["a"] * 17}, "expected whole numbers, -1 for the root"),
-        ({"names": H36M_17.joints[:15]}, "has 17 joints; expected the layout own layout of"),
+        ({"names": H36M_17.joints[:15]}, "has 17 joints; expected the 15 joints named in"),
         (
             {"names": [f"joint {i}" for i in range(17)], "layout_name": "dots"},
             "Human3.6M 17 joints: it has no hip, right",

@@ -300,11 +300,11 @@ def test_wrong_shapes(files):
         return lambda _, keypoints: keypoints["S9"]["Eating"].__setitem__(1, array)
 
     cases = [
-        (replace_3d(np.zeros((10, 15, 3))), "action Eating has 15 joints; expected the layout Human3.6M 32 joints"),
+        (replace_3d(np.zeros((10, 15, 3))), "action Eating has 15 joints; expected Human3.6M 32 joints"),
         (replace_3d(np.zeros((10, 32, 2))), "has shape (10, 32, 2); expected (frames, joints, 3)"),
         (replace_3d(np.zeros((10, 96))), "is not a number array"),
         (replace_3d("text"), "is not a number array"),
-        (replace_2d(np.zeros((10, 18, 2))), "view 1 has 18 joints; expected the layout Human3.6M 17 joints"),
+        (replace_2d(np.zeros((10, 18, 2))), "view 1 has 18 joints; expected Human3.6M 17 joints"),
         (replace_2d(np.zeros((10, 17, 4))), "view 1 has shape (10, 17, 4); expected (frames, joints, 2), or (frames, "),
         (replace_2d([1, 2]), "view 1 is not a number array"),
         (lambda _, keypoints: keypoints["S9"].update(Eating=5), "view 0 is not a number array"),
@@ -317,7 +317,7 @@ def test_wrong_shapes(files):
         assert words in refusal(files(change), "tiny", "gt", "S9")
     wrong_everywhere = {subject: {a: np.zeros((10, 15, 3)) for a in ACTIONS} for subject in ("S1", "S9")}
     message = refusal(files(lambda poses, _: poses.update(wrong_everywhere)), "tiny", "gt", "S1,S9")
-    assert "15 joints; expected the layout Human3.6M 32 joints or Human3.6M 17 joints or Human3.6M 16 joints" in message
+    assert "15 joints; expected Human3.6M 32 joints or Human3.6M 17 joints or Human3.6M 16 joints" in message
 
 
 def test_other_keypoint_layouts(files):

@@ -1,5 +1,7 @@
 """Statistics of pose sets against their definitions, one pose at a time."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -22,6 +24,16 @@ def pose_set(tmp_path_factory):
 def test_rows_once_are_the_first_views(pose_set):
     rows = statistics.rows_once(pose_set)
     assert [pose_set.item(row).view for row in rows.tolist()] == [0] * (len(pose_set) // 4)
+
+
+def test_people_of_a_cameras_own_frame_have_no_floor(pose_set):
+    """3DPW's cameras stand at the origin of their world."""
+    assert torch.equal(statistics.rows_in_room(pose_set), statistics.rows_once(pose_set))
+    cameras = [replace(seq.camera, translation=(0.0, 0.0, 0.0)) for seq in pose_set.sequences]
+    moved = [s._replace(camera=c) if s.subject == "S9" else s for s, c in zip(pose_set.sequences, cameras, strict=True)]
+    seen = replace(pose_set, sequences=tuple(moved))
+    assert {seen.item(row).subject for row in statistics.rows_in_room(seen).tolist()} == {"S1", "S11"}
+    assert not any("floor" in line for line in statistics.oddities(seen, {}, statistics.views_of(seen)))
 
 
 def test_poses_come_back_to_the_world(pose_set):

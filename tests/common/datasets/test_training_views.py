@@ -1,16 +1,26 @@
 """Training poses as options have lifters see them."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from common.bones import bone_lengths, bone_vectors
 from common.camera import project
-from common.datasets.training_views import INPUT, VIEWS, check_views, training_views
+from common.datasets.training_views import (
+    INPUT,
+    VIEWS,
+    check_views,
+    first_look,
+    ranges_of,
+    training_views,
+    virtual_views,
+)
 from common.pose_set import PoseSet, Sequence, sequence_index
 from common.run.options import Parser
 from common.run.run import Run
-from common.skeleton import H36M_16
+from common.skeleton import H36M_16, H36M_17
 
 
 def options(*words: str):
@@ -65,7 +75,7 @@ def test_exact_views_project_the_target():
     for d in distances.split(400):
         ray = torch.cat((slope, torch.ones(60, 1)), 1)
         hips = ray[None] / ray.norm(dim=1)[None, :, None] * d[:, None, None]
-        errors.append((project(target + hips[:, :, None], lens) - points).abs().amax((2, 3)))
+        errors.append((project(target + hips[:, :, None], lens, clamped=False) - points).abs().amax((2, 3)))
     assert torch.cat(errors).amin(0).max() < 2e-3
     assert keypoints.shape == (60, 16, 4)
 
@@ -89,12 +99,32 @@ def test_processes_share_the_draws_of_one():
         assert torch.equal(part[0], whole[0][rank::2]) and torch.equal(part[1], whole[1][rank::2])
 
 
+@pytest.mark.parametrize("shape", [(20,), (10, 2)])
+def test_any_joints_of_frames_that_one_camera_sees(shape):
+    """As methods of other joints than `training_views` have them; the first look is the same at any time."""
+    data = replace(motion(), poses=motion().poses[:, [0, *range(16)]], skeleton=H36M_17)
+    rows, shared, ranges = torch.arange(20).view(shape), run(), ranges_of(options("--cameras", "virtual"))
+    see = virtual_views(ranges, data, shared, bones=0.1)
+    seen = see(rows)
+    assert seen.keypoints.shape == (*shape, 17, 2) and seen.poses.shape == (*shape, 17, 3)
+    again = virtual_views(ranges, data, run(), bones=0.1)
+    first = first_look(again, rows, shared)
+    assert torch.equal(again(rows).keypoints, seen.keypoints)  # a first look takes nothing from the run's draws
+    assert torch.equal(first_look(see, rows, shared).poses, first.poses)
+    bones = [bone_lengths(bone_vectors(poses, H36M_17)) for poses in (seen.poses, data.poses[rows])]
+    ratio = bones[0][..., 1:] / bones[1][..., 1:]
+    assert 0.8 < ratio.min() and ratio.max() < 1.22 and ratio.std() > 0.03
+    if len(shape) == 2:
+        assert torch.allclose(ratio[:, 0], ratio[:, 1], atol=1e-3)  # the same body in both frames
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (("--vary_bones", "0.1"), "--vary_bones: only with --cameras virtual"),
         (("--camera_pitch=0,10",), "--camera_pitch: only with --cameras virtual"),
         (("--cameras", "virtual", "--camera_distance=0,3"), "--camera_distance 0,3: expected numbers above 0"),
+        (("--cameras", "virtual", "--camera_distance=1,3"), "--camera_distance 1,3: expected 1.2 metres or more"),
         (("--cameras", "virtual", "--camera_roll=9,-9"), "expected LOW,HIGH"),
         (("--cameras", "virtual", "--camera_roll=9"), "expected LOW,HIGH"),
         (("--cameras", "virtual", "--camera_focal=nan,inf"), "expected LOW,HIGH"),

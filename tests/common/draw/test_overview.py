@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from common.draw.overview import Pyramid, Shot, save_room, save_shots
+from common.draw.overview import Pyramid, Shot, _labels, save_room, save_shots
 from common.skeleton import H36M_17
 
 POINTS = np.random.default_rng(0).uniform(200, 700, (17, 2))
@@ -25,3 +25,10 @@ def test_room(tmp_path):
     ways["person 0"] = np.insert(ways["person 0"], 3, np.nan, axis=0)
     path = save_room(tmp_path / "room.png", [Pyramid(camera, "0"), Pyramid(camera + 0.1, "0")], ways, person, H36M_17)
     assert Image.open(path).width > 500
+
+
+def test_cameras_of_one_name_share_a_label_where_they_stand_together():
+    """A view of two rooms: its mean place is in neither."""
+    camera = np.array([(0, -4, 1.5), (-1, -3, 2), (1, -3, 2), (1, -3, 1), (-1, -3, 1)], float)
+    (one, place), (two, far) = _labels([Pyramid(camera + (x, 0, 0), "0") for x in (0, 30, 0.5, 30)])
+    assert (one, two) == ("0", "0") and np.allclose(place, (0.25, -3, 1.5)) and np.allclose(far, (30, -3, 1.5))
