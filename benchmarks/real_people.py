@@ -7,7 +7,7 @@
 2D: BlazePose (`requirements-video.txt`), kept in data/. Truth: its joints in all cameras, triangulated robustly; what
 that is worth is printed first. Joints: shoulders, elbows, wrists, hips, knees, ankles, relative to the hips' middle.
 Millimetres: MPJPE in the lifter's own scale, N-MPJPE at the best scale, P-MPJPE after the best similarity; the last for
-each camera, too, all means over frames and people. The rows "no depth" (2D, a pixel as a millimetre) and "the
+each camera and each person, too, all means over frames. The rows "no depth" (2D, a pixel as a millimetre) and "the
 detector's own 3D" are what a lifter has to beat. Clips: pose2sim 0.10.49 (BSD-3), 51 MB through pip.
 """
 
@@ -34,7 +34,7 @@ from common.run.script import run_script  # noqa: E402
 from common.skeleton import H36M_17  # noqa: E402
 from common.video import blazepose, detect, detector_files, follow, frames  # noqa: E402
 from common.video.formats import RawKeypoints  # noqa: E402
-from common.video.layouts import h36m_matrix  # noqa: E402
+from common.video.layouts import h36m_matrix, joint_names  # noqa: E402
 from common.video.read import KeypointFile, read_keypoints  # noqa: E402
 from methods import lifters, video_lifting  # noqa: E402
 
@@ -113,23 +113,31 @@ def people_of(args: Namespace, run: Run) -> list[list[Seen]]:
 
 
 def tracked(video: Path, count: int, args: Namespace, run: Run) -> tuple[list[np.ndarray], tuple[int, int]]:
-    """The `count` largest people of a video, each (T, 33, 6), NaN where away; and the picture's size. Kept on disk."""
+    """The `count` largest people of a video, each (T, 33, 6), NaN where away, their sides as demo.py has them; and the
+    picture's size.
+    """
+    found, size = detected(video, count, args, run)
+    return [follow.with_steady_sides(person, joint_names(blazepose.LAYOUT))[0] for person in found], size
+
+
+def detected(video: Path, count: int, args: Namespace, run: Run) -> tuple[np.ndarray, tuple[int, int]]:
+    """What the detector finds of them, (count, T, 33, 6); kept on disk."""
     kept = args.cache / f"{args.clip}_{video.stem}.npz"
     if kept.is_file():
         saved = load_npz(kept)
-        return list(saved["people"]), tuple(int(side) for side in saved["size"])
+        return saved["people"], tuple(int(side) for side in saved["size"])
     detector = detect.blazepose_detector(args.detector_dir, count)
     with frames.opened(video) as images:
-        size = images[0].size
+        size, clock = images[0].size, images.times
         poses = [detector.people(image) for image in run.progress(images, len(images), video.stem)]
-    tracks = follow.follow(poses)[:count]
+    tracks = follow.follow(poses, clock)[:count]
     if len(tracks) < count:
         raise InputError(f"{video}: {len(tracks)} people found; expected {count}")
     people = np.full((count, len(poses), blazepose.POINTS, 6), np.nan, np.float32)
     for person, track in zip(people, tracks, strict=True):
         person[track.rows] = track.points
     save_npz(kept, people=people, size=np.array(size))
-    return list(people), size
+    return people, size
 
 
 # ------------------------------------------------------------ scores
@@ -154,8 +162,8 @@ def lifted(seen: Seen, saved: lifters.SavedLifter, file: Path, run: Run) -> tupl
     return video_lifting.lift(saved, file, found, seen.size, run)[:, JOINTS], found.rows
 
 
-def rows_of(people: list[list[Seen]], args: Namespace, run: Run) -> dict[str, list[list[float]]]:
-    """{row: [camera][metric]}."""
+def rows_of(people: list[list[Seen]], args: Namespace, run: Run) -> dict[str, list[list[list[float]]]]:
+    """{row: [camera][person][metric]}, means over frames."""
     ways = {"no depth": flat, "the detector's own 3D": lambda s: (twelve(s.own), range(len(s.own)))}
     for file in args.checkpoints:
         saved = lifters.load(file)
@@ -173,8 +181,8 @@ def rows_of(people: list[list[Seen]], args: Namespace, run: Run) -> dict[str, li
                 target = seen.camera.see(truth)[rows.start : rows.stop]
                 known = np.isfinite(pred).all((1, 2)) & np.isfinite(target).all((1, 2))
                 known &= np.isfinite(seen.points[rows.start : rows.stop]).all((1, 2))
-                parts.append(score(pred[known].astype(float), target[known]))
-            table[name].append([float(np.concatenate(values).mean()) for values in zip(*parts, strict=True)])
+                parts.append([float(one.mean()) for one in score(pred[known].astype(float), target[known])])
+            table[name].append(parts)
     return table
 
 
@@ -205,12 +213,16 @@ def main() -> None:
     people = people_of(args, run)
     print(f"{CLIPS[args.clip][0]}: {len(people[0][0].points)} frames, {len(people[0])} cameras\n{worth(people)}\n")
     table = rows_of(people, args, run)
+    several = len(people) > 1
     width = max(map(len, table))
-    print(f"{'mm':<{width}}  {'  '.join(METRICS)}  P-MPJPE of each camera")
-    for name, cameras in table.items():
-        mean = np.mean(cameras, 0)
-        cells = "  ".join(f"{value:{len(metric)}.1f}" for value, metric in zip(mean, METRICS, strict=True))
-        print(f"{name:<{width}}  {cells}  {' '.join(f'{camera[-1]:.1f}' for camera in cameras)}")
+    print(f"{'mm':<{width}}  {'  '.join(METRICS)}  P-MPJPE of each camera{', of each person' * several}")
+    for name, scores in table.items():
+        scores = np.array(scores)  # (cameras, people, metrics)
+        cells = "  ".join(
+            f"{value:{len(metric)}.1f}" for value, metric in zip(scores.mean((0, 1)), METRICS, strict=True)
+        )
+        each = [scores[..., -1].mean(1), scores[..., -1].mean(0)][: 1 + several]
+        print(f"{name:<{width}}  {cells}  {', '.join(' '.join(f'{value:.1f}' for value in some) for some in each)}")
     if args.json:
         write_json(args.json, {"clip": args.clip, "metrics": METRICS, "rows": table})
 

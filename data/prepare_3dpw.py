@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
 FPS = 30
+LONGEST_GAP = 25 / FPS  # seconds, of detections
 SIZE = (1920, 1080)
 CONFIDENT = 0.3  # detections below it say nothing
 FARTHEST = 100  # pixels by which the middle limb may be from its detection
@@ -141,13 +142,13 @@ def picture_camera(data: dict, file: Path) -> dict[str, Any]:
 def detections(points: np.ndarray, file: Path) -> tuple[np.ndarray, np.ndarray]:
     """Detections (N, 3, 18) -> Human3.6M's joints (N, 17, 2) and confidence (N, 17); NaN in frames far from any."""
     points = points.transpose(0, 2, 1)
-    there = follow.present(points, CONFIDENT).any(-1)
-    away = follow.gap_lengths(there) > follow.MAX_GAP
+    there, clock = follow.present(points, CONFIDENT).any(-1), np.arange(len(points)) / FPS
+    away = follow.gap_lengths(there, clock) > LONGEST_GAP
     result, confidence = np.full((len(points), 17, 2), np.nan), np.zeros((len(points), 17))
     if there.any():
         try:
             result, confidence, _ = follow.fill(
-                points, h36m_matrix("openpose18"), "openpose18", CONFIDENT, follow.MAX_GAP, file
+                points, h36m_matrix("openpose18"), "openpose18", CONFIDENT, LONGEST_GAP, file, clock
             )
             result[away] = np.nan
         except InputError as error:

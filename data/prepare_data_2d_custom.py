@@ -37,7 +37,7 @@ from common.skeleton import COCO_17, H36M_17  # noqa: E402
 from common.synthetic.dataset import ensure  # noqa: E402
 from common.video import report  # noqa: E402
 from common.video.follow import FOLLOWING  # noqa: E402
-from common.video.formats import json_files  # noqa: E402
+from common.video.formats import json_files, read_raw  # noqa: E402
 from common.video.json_forms import is_one_frame  # noqa: E402
 from common.video.read import FPS, LAYOUT_NAMES, KeypointFile, coco_keypoints, image_size, read_keypoints  # noqa: E402
 
@@ -72,8 +72,10 @@ def main() -> None:
         return
     sources, found, sizes = videos(args.input), {}, {}
     for name, path in sources.items():
+        raw = read_raw(path)
+        raw = raw._replace(fps=args.fps or raw.fps)
         found[name] = read_keypoints(
-            path, args.layout, args.thr, args.person, args.max_gap, args.smooth, trim=False
+            path, args.layout, args.thr, args.person, args.max_gap, args.smooth, trim=False, raw=raw
         )  # fmt: skip
         sizes[name] = size_of(args, found[name], path)
         print(report.describe(found[name], path, sizes[name], args.fps or found[name].fps or FPS), end="\n\n")

@@ -64,9 +64,9 @@ def write_all(
     return files, f"{len(people)} people of {len(raw.frames)} frames ({seen}); camera {pitch:.1f} degrees down"
 
 
-def count(raw: RawKeypoints, most: int | None, max_gap: int) -> int:
+def count(raw: RawKeypoints, most: int | None, max_gap: float) -> int:
     """How many people are lifted: `most` (None: all) of those who are seen for long enough, the largest first."""
-    people = follow.follow(raw.people, max_gap)
+    people = follow.follow(raw.people, raw.clock(), max_gap, mixed=raw.mixed)
     longest = max((len(one.rows) for one in people), default=0)
     staying = [len(one.rows) >= _LEAST * longest for one in people]
     chosen = (staying + [False]).index(False)  # the first who is too short ends the list: it is sorted by size and time

@@ -56,19 +56,30 @@ def read(
     """
     source = args.keypoints if raw is None else args.input
     raw = read_raw(source) if raw is None else raw
-    if images is not None:
-        raw = on_images(raw, images, args)
-    if args.fps:
-        raw = raw._replace(times=None)
+    raw = timed(raw, images, args)
     found = read_keypoints(source, args.layout, args.thr, args.person, args.max_gap, args.smooth, raw=raw)
     size = picture_size(found, images, args)
-    said = args.fps or found.fps or (images.fps if images is not None and len(images) > 1 else None)
-    if found.times is not None and not (said and is_even(found.times, said)):
-        said = common_rate(found.times)
+    said = rate(found)
     fps = said or FPS
     for line in report.warnings(found, size, lifters.sees(saved)):
         log.warning("%s: %s", source, line)
     return found, size, fps, report.describe(found, source, size, fps, not said and len(found.points) > 1)
+
+
+def timed(raw: RawKeypoints, images: Pictures | None, args: argparse.Namespace) -> RawKeypoints:
+    """Keypoints with a frame for each picture; the times and the rate that --fps, their file or the pictures say."""
+    if images is not None:
+        raw = on_images(raw, images, args)
+    if args.fps:
+        return raw._replace(times=None, fps=args.fps)
+    return raw if raw.fps or images is None or len(images) == 1 else raw._replace(fps=images.fps)
+
+
+def rate(found: KeypointFile) -> float | None:
+    """Frames per second: as said, or the most common rate of frames that come unevenly; None: nothing says it."""
+    if found.times is not None and not (found.fps and is_even(found.times, found.fps)):
+        return common_rate(found.times)
+    return found.fps
 
 
 def on_images(raw: RawKeypoints, images: Pictures, args: argparse.Namespace) -> RawKeypoints:

@@ -8,7 +8,7 @@ NumPy; pixels, x right, y down; angles in radians.
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +29,7 @@ _DETECTOR, _LANDMARKS = 224, 256  # sides of the networks' inputs
 _ALL = 39  # landmarks, and with those that give the next region
 _OVERLAP = 0.3  # of two boxes, from which they are one person's
 _REGION = 1.25
+_PAINT = (128, 128, 128)  # over people who are not meant
 _WINDOW, _PEAK = 7, 0.5  # heat map cells around a landmark that refine it, and the peak from which they do
 
 
@@ -53,6 +54,8 @@ class Person(NamedTuple):
     world: np.ndarray  # (33, 3) metres, relative to the hips' middle: x right, y down, z away from the camera
     score: float  # that there is a person in the region
     following: Region  # where to look in the next frame
+    region: Region | None = None  # where it was looked for
+    mask: np.ndarray | None = None  # (256, 256) bool: the body in that region
 
 
 def load(folder: Path, threads: int) -> BlazePose:
@@ -169,19 +172,33 @@ def _anchors() -> np.ndarray:
 # ------------------------------------------------------------ landmarks
 
 
-def landmarks(network: BlazePose, image: Image.Image, region: Region) -> Person:
-    """The landmarks of the person in a region."""
+def landmarks(network: BlazePose, image: Image.Image, region: Region, others: Sequence[Person] = ()) -> Person:
+    """The landmarks of the person in a region; `others`, who are not meant, are painted over.
+
+    Where people overlap the network gives a body that is half of one and half of the other, or the one whose face is
+    seen in both regions.
+    """
     affine = from_region(region)
     size = (_LANDMARKS, _LANDMARKS)
     crop = image.transform(size, Image.Transform.AFFINE, tuple(affine.ravel()), Image.Resampling.BILINEAR)
-    raw, score, _, maps, world = network.landmarks(np.asarray(crop, np.float32) / 255)
+    for other in others:
+        crop.paste(_PAINT, mask=mask_in(region, other))
+    raw, score, mask, maps, world = network.landmarks(np.asarray(crop, np.float32) / 255)
     rows, world = raw.reshape(_ALL, 5), world.reshape(_ALL, 3)[:POINTS]
     places = refined(rows[:, :2] / _LANDMARKS, maps) * _LANDMARKS
     pixels = places @ affine[:, :2].T + affine[:, 2]
     cos, sin = np.cos(region.angle), np.sin(region.angle)
     turned = np.stack((cos * world[:, 0] - sin * world[:, 1], sin * world[:, 0] + cos * world[:, 1], world[:, 2]), -1)
     points = np.column_stack((pixels[:POINTS], _sigmoid(rows[:POINTS, 3])))
-    return Person(points, turned, float(score.ravel()[0]), region_of(pixels[POINTS], pixels[POINTS + 1]))
+    following = region_of(pixels[POINTS], pixels[POINTS + 1])
+    return Person(points, turned, float(score.ravel()[0]), following, region, mask.reshape(size) > 0)
+
+
+def mask_in(region: Region, person: Person) -> Image.Image:
+    """A person's mask, as it lies in the input of the landmarks' network around another region."""
+    there, here = (np.vstack((from_region(one), (0, 0, 1))) for one in (person.region, region))
+    back = (np.linalg.inv(there) @ here)[:2]
+    return Image.fromarray(person.mask).transform(person.mask.shape, Image.Transform.AFFINE, tuple(back.ravel()))
 
 
 def from_region(region: Region) -> np.ndarray:

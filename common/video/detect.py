@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _LOOK_EVERY = 10  # frames, after which more people are looked for
 _SAME = 0.15  # distance of two bodies' joints, of half the side of the smaller region, below which they are one
+_COVERED = 0.5  # of the smaller of two masks, that lies on the other, from which somebody new is nobody new
 _SHARED = 0.3  # joints of a body, as a share, that others have, from which it is none of its own
 _MOST = 20  # people that are looked for where all are wanted
 _BODY = slice(11, 29)  # of BlazePose's landmarks, without face and feet
@@ -59,7 +61,7 @@ def find_in_video(
             f"{where}: no person found in {looked}{place}; give --box X,Y,WIDTH,HEIGHT around all that the person "
             "walks through, or another video"
         )
-    return RawKeypoints(people, [str(i) for i in range(len(people))], detector.layout, size)
+    return RawKeypoints(people, [str(i) for i in range(len(people))], detector.layout, size, mixed=True)
 
 
 def ahead(images: Iterable[Image.Image]) -> Iterator[Image.Image]:
@@ -107,38 +109,101 @@ def blazepose_detector(folder: Path, people: int | None = 1, box: Box | None = N
     return Detector(Followed(blazepose.load(folder, cores()), people or _MOST, box), blazepose.LAYOUT)
 
 
+class Track(NamedTuple):
+    """Somebody followed by `Followed`."""
+
+    person: Person  # as last seen
+    away: int = 0  # pictures since then
+    wanted: bool = True  # False: followed to be told from who is wanted
+
+
 class Followed:
     """BlazePose's people, each looked for where it was in the picture before.
 
     The detector looks at the whole picture and at squares of it (people who are small, or one of a group, are found in
-    those only) when fewer people are followed than wanted: in every picture without anybody, else every few pictures.
+    those only) when fewer people are followed than wanted: in every picture while somebody is lost or nobody there,
+    else every few pictures. Who comes near to somebody is followed, too: people who overlap are told apart by painting
+    the others over. Who is lost keeps a place, so that nobody else takes it. So there may be more people than wanted;
+    `common.video.follow` says who is who.
     """
 
     def __init__(self, network: BlazePose, most: int, box: Box | None = None):
         self.network, self.most, self.box = network, most, box
-        self.regions: list[Region] = []
+        self.room = most  # places, with those of people who were lost
+        self.tracks: list[Track] = []  # those who are lost at the end
         self.since = _LOOK_EVERY  # pictures since the last close look
-        self.missed = 0  # pictures for which somebody lost is still looked for
 
     def __call__(self, image: Image.Image) -> list[np.ndarray]:
-        people = distinct(self._sure(image, self.regions))
-        self.since, self.missed = self.since + 1, self.missed - 1
-        if len(people) < len(self.regions):
-            self.missed = _LOOK_EVERY
+        seen, lost = self._again(image)
+        self.since += 1
         closely = self.since >= _LOOK_EVERY
-        if len(people) < self.most and (closely or self.missed > 0 or not people):
-            new = self._sure(image, sights(self.network, image, self.box, closely))
-            # Once more, around the landmarks: a region of theirs fits better than one of the detector's.
-            new = self._sure(image, [person.following for person in new])
-            new = distinct(people + new)[len(people) :]
-            people = (people + sorted(new, key=lambda person: -person.following.half))[: self.most]
-            self.since = 0 if closely else self.since
-        self.regions = [person.following for person in people]
-        return [np.column_stack((person.points, person.world)) for person in people]
+        missing = [track for track in lost if track.wanted]
+        places = self.room + len(missing) - sum(track.wanted for track in seen)
+        if places > 0 and (closely or missing or not seen):
+            found = self._new(image, sights(self.network, image, self.box, closely), seen)
+            seen += [Track(person) for person in found[:places]]
+        elif closely:
+            around = [region for track in seen for region in neighbours(self.network, image, track.person.following)]
+            seen += [Track(person, wanted=False) for person in self._new(image, around, seen)[: _MOST - len(seen)]]
+        self.since = 0 if closely else self.since
+        gone = sum(track.away > _LOOK_EVERY for track in missing)
+        self.room = min(self.room + gone, 2 * self.most, _MOST)
+        self.tracks = seen + [track for track in lost if track.away <= _LOOK_EVERY]
+        return [np.column_stack((track.person.points, track.person.world)) for track in seen]
 
-    def _sure(self, image: Image.Image, regions: list[Region]) -> list[Person]:
-        people = (blazepose.landmarks(self.network, image, region) for region in regions)
-        return [person for person in people if person.score >= blazepose.SURE]
+    def _again(self, image: Image.Image) -> tuple[list[Track], list[Track]]:
+        """Everybody followed: who is seen in this picture, and who is not."""
+        seen: list[Track] = []
+        lost: list[Track] = []
+        for number, track in enumerate(self.tracks):
+            others = [one.person for one in seen + self.tracks[number + 1 :] if one.away == 0]
+            near = [person for person in others if touching(person, track.person)]
+            ways = ([], near) if near else ([],)
+            found = [blazepose.landmarks(self.network, image, track.person.following, painted) for painted in ways]
+            known = [one.person for one in seen]
+            found = [one for one in found if one.score >= blazepose.SURE and len(distinct([*known, one])) > len(known)]
+            if found:
+                seen.append(track._replace(person=min(found, key=partial(moved, track.person)), away=0))
+            else:
+                lost.append(track._replace(away=track.away + 1))
+        return seen, lost
+
+    def _new(self, image: Image.Image, regions: list[Region], seen: list[Track]) -> list[Person]:
+        """People in regions besides those seen, the largest first."""
+        known = [track.person for track in seen]
+        for _ in range(2):  # again around the landmarks: a region of theirs fits better than one of the detector's
+            people = [blazepose.landmarks(self.network, image, region) for region in regions]
+            people = [person for person in people if person.score >= blazepose.SURE]
+            regions = [person.following for person in people]
+        people = distinct(known + [one for one in people if not any(covered(one, other) for other in known)])
+        return sorted(people[len(known) :], key=lambda person: -person.following.half)
+
+
+def covered(one: Person, other: Person) -> bool:
+    """Whether most of one body's mask lies on the other's, or the other way round."""
+    mask, there = one.mask, np.asarray(blazepose.mask_in(one.region, other))
+    return bool((mask & there).sum() > _COVERED * min(mask.sum(), there.sum()))
+
+
+def moved(before: Person, now: Person) -> float:
+    """How far the joints of a body went, pixels, on average."""
+    return float(np.linalg.norm((now.points - before.points)[_BODY, :2], axis=-1).mean())
+
+
+def touching(one: Person, other: Person) -> bool:
+    """Whether the boxes around two people's joints overlap."""
+    (low, high), (low_2, high_2) = ((p.min(0), p.max(0)) for p in (one.points[:, :2], other.points[:, :2]))
+    return bool((np.minimum(high, high_2) > np.maximum(low, low_2)).all())
+
+
+def neighbours(network: BlazePose, image: Image.Image, region: Region) -> list[Region]:
+    """Of people whom the detector sees in the upright square around a region, but who it is of."""
+    low = np.maximum(0, (region.x - region.half, region.y - region.half))
+    size = np.minimum(image.size, (region.x + region.half, region.y + region.half)) - low
+    if (size < 2).any():
+        return []
+    found = [sight.region for sight in blazepose.look(network, image, (*low, *size))]
+    return [one for one in found if np.hypot(one.x - region.x, one.y - region.y) > _SAME * region.half]
 
 
 def distinct(people: list[Person]) -> list[Person]:

@@ -13,6 +13,9 @@ from common.video.layouts import layout_by_names
 log = logging.getLogger(__name__)
 
 
+FPS = 25.0  # frames per second, where neither the file nor the user says
+
+
 class RawKeypoints(NamedTuple):
     """People by frame: each (J, 3) float64 with x, y, confidence. What the file does not say is None."""
 
@@ -23,6 +26,11 @@ class RawKeypoints(NamedTuple):
     fps: float | None = None  # the mean, where frames come unevenly
     times: np.ndarray | None = None  # (T,) float64, rising: seconds from the video's start; None: every 1 / fps
     scores: list[list[float]] | None = None  # of each person, how sure the detector is, in any unit
+    mixed: bool = False  # whether one pose in every frame may yet be of several people: of whoever was found
+
+    def clock(self) -> np.ndarray:
+        """(T,) float64, seconds: when each frame is shown."""
+        return np.arange(len(self.frames)) / (self.fps or FPS) if self.times is None else self.times
 
 
 class Found(NamedTuple):

@@ -18,14 +18,12 @@ from common.errors import InputError
 from common.skeleton import COCO_17, H36M_17
 from common.video import follow
 from common.video.formats import read_raw
-from common.video.layouts import LAYOUT_NAMES, coco_matrix, h36m_matrix, layout_of, made_of
-from common.video.raw import RawKeypoints
+from common.video.layouts import LAYOUT_NAMES, coco_matrix, h36m_matrix, joint_names, layout_of, made_of
+from common.video.raw import FPS, RawKeypoints
 
 log = logging.getLogger(__name__)
 
 __all__ = ["FPS", "LAYOUT_NAMES", "KeypointFile", "coco_keypoints", "h36m_matrix", "image_size", "read_keypoints"]
-
-FPS = 25.0  # frames per second, where neither the file nor the user says
 
 
 class KeypointFile(NamedTuple):
@@ -56,7 +54,7 @@ def read_keypoints(
     layout: str | None = None,
     threshold: float = 0.1,
     person: int = 1,
-    max_gap: int = follow.MAX_GAP,
+    max_gap: float = follow.MAX_GAP,
     smooth: float = 0.0,
     trim: bool = True,
     raw: RawKeypoints | None = None,
@@ -72,7 +70,7 @@ def read_keypoints(
         path: `.json`, `.npz`, `.npy`, or a folder of files of one frame each; with `raw` only a name for messages.
         layout: one of `LAYOUT_NAMES`; None: found from the file's names or the number of joints.
         person: 1 is the largest, in pixels and frames.
-        max_gap: frames that a joint is filled in over from other frames, and that a person may be away.
+        max_gap: seconds that a joint is filled in over from other frames, and that a person may be away.
         smooth: frames, sigma of a Gaussian mean over time; 0: none.
         trim: leave out the frames before the person comes and after it is gone.
         raw: what a file would hold, found otherwise.
@@ -83,9 +81,15 @@ def read_keypoints(
     path = Path(path)
     raw = raw or read_raw(path)
     people, name, points, rows = _one_person(raw, path, layout, threshold, person, max_gap, trim)
+    points, turned = follow.with_steady_sides(points, joint_names(name))
+    if turned.any():
+        log.warning(
+            "%s: left and right, exchanged in %d of %d frames, are turned back", path, turned.sum(), len(turned)
+        )
     matrix = h36m_matrix(name)
-    times = None if raw.times is None else raw.times[rows.start : rows.stop]
-    joints, confidence, status = follow.fill(points, matrix, name, threshold, max_gap, path, times)
+    part = slice(rows.start, rows.stop)
+    times = None if raw.times is None else raw.times[part]
+    joints, confidence, status = follow.fill(points, matrix, name, threshold, max_gap, path, raw.clock()[part])
     return KeypointFile(
         points=follow.smooth(joints, smooth).astype(np.float32),
         confidence=confidence.astype(np.float32),
@@ -120,7 +124,7 @@ def coco_keypoints(found: KeypointFile, threshold: float = 0.1, smooth: float = 
         seen = follow.present(face[:, j], threshold)
         if joint not in H36M_17.joints and seen.any():
             track = np.where(seen[:, None], face[:, j, :2], 0)
-            follow.interpolate(track, seen, ~seen, found.times)
+            follow.interpolate(track, seen, ~seen, found.seconds(found.fps or FPS))
             track = follow.smooth(track, smooth)
         result.append(track)
     return np.stack(result, 1).astype(np.float32)
@@ -135,12 +139,12 @@ def image_size(text: str) -> tuple[int, int]:
 
 
 def _one_person(
-    raw: RawKeypoints, path: Path, layout: str | None, threshold: float, person: int, max_gap: int, trim: bool
+    raw: RawKeypoints, path: Path, layout: str | None, threshold: float, person: int, max_gap: float, trim: bool
 ) -> tuple[list[follow.Person], str, np.ndarray, range]:
     """All people, the layout, and the points (T, J, 3) and frames of the one asked for."""
     frames, scores = _of_one_layout(raw, layout, path)
     frames = _with_confidence(frames, path)
-    people = follow.follow(frames, max_gap, threshold, scores)
+    people = follow.follow(frames, raw.clock(), max_gap, threshold, scores, raw.mixed)
     if not people:
         every = [pose for frame in frames for pose in frame]
         poses, joints = np.concatenate(every), len(every[0])

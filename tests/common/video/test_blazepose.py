@@ -24,7 +24,9 @@ def network_of(places=PLACES, score: float = 1.0, maps=None) -> blazepose.BlazeP
     world[:, 1] = 1  # below the hips
     maps = np.full((64, 64, 39), -9.0) if maps is None else maps
     nobody = [np.zeros((2254, 12)), np.full((2254, 1), -9.0)]
-    return blazepose.BlazePose(lambda _: nobody, lambda _: [rows.ravel(), np.array([score]), None, maps, world.ravel()])
+    return blazepose.BlazePose(
+        lambda _: nobody, lambda _: [rows.ravel(), np.array([score]), np.full((256, 256, 1), -9.0), maps, world.ravel()]
+    )
 
 
 def test_a_region_is_turned_as_the_body_is():
@@ -59,6 +61,17 @@ def test_a_region_is_cut_out_of_the_picture():
     blazepose.landmarks(network, image, blazepose.Region(100, 50, 50, 0.0))
     assert seen[0].shape == (256, 256, 3) and seen[0].dtype == np.float32
     assert seen[0][128, 40].tolist() == [0, 0, 0] and seen[0][128, 220].tolist() == [1, 0, 0]
+
+
+def test_others_are_painted_over():
+    image, seen = Image.new("RGB", (200, 100)), []
+    network = network_of()._replace(landmarks=lambda crop: seen.append(crop) or network_of().landmarks(crop))
+    other = blazepose.landmarks(network, image, blazepose.Region(150, 50, 50, 0.0))
+    assert not other.mask.any() and other.mask.shape == (256, 256)
+    other.mask[:, :128] = True  # x from 100 to 150
+    blazepose.landmarks(network, image, blazepose.Region(100, 50, 50, np.pi / 2), [other])
+    grey = seen[1][..., 0] > 0.4
+    assert grey[:120].all() and not grey[136:].any()  # the picture's right is the crop's top, turned so
 
 
 def test_heat_maps_refine_landmarks_that_they_are_sure_of():

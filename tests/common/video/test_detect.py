@@ -41,12 +41,17 @@ def scene(monkeypatch):
             Sight(0.9, np.array((b[0] - 9, b[1] - 9, b[0] + 9, b[1] + 9)), Region(b[0], b[1], b[2], 0)) for b in inside
         ]
 
-    def landmarks(_, image, region):
-        away = [np.hypot(b[0] - region.x, b[1] - region.y) for b in image.bodies]
-        if not away or min(away) > region.half / 2:
-            return Person(np.zeros((33, 3)), np.zeros((33, 3)), 0.1, region)
-        body = image.bodies[int(np.argmin(away))]
-        return Person(points_of(body), np.full((33, 3), body[3]), 1.0, Region(*body[:3], 0))
+    def landmarks(_, image, region, others=()):
+        """Whose hips are nearest; where somebody of shape 1 is near, that one, unless painted over."""
+        mask, painted = np.zeros((256, 256), bool), [other.world[0, 0] for other in others]
+        away = {
+            i: np.hypot(b[0] - region.x, b[1] - region.y) for i, b in enumerate(image.bodies) if b[3] not in painted
+        }
+        near = [i for i in away if away[i] <= region.half / 2]
+        if not near:
+            return Person(np.zeros((33, 3)), np.zeros((33, 3)), 0.1, region, region, mask)
+        body = image.bodies[min(near, key=lambda i: (image.bodies[i][3] != 1, away[i]))]
+        return Person(points_of(body), np.full((33, 3), body[3]), 1.0, Region(*body[:3], 0), region, mask)
 
     monkeypatch.setattr(blazepose, "look", look)
     monkeypatch.setattr(blazepose, "landmarks", landmarks)
@@ -66,12 +71,38 @@ def test_one_person_the_largest_is_followed_without_looking_again(scene):
     np.testing.assert_allclose([people[0][23, 0] for people in poses], 800 - 15 * np.arange(10))
     assert poses[0][0][0, 3] == 1  # the detector's own 3D is kept
     first = len(scene)
-    assert first > 1 and follower(walk(10)) and len(scene) == first
+    assert first > 1 and follower(walk(10)) and len(scene) == first + 1  # only who comes near is looked for
+
+
+def test_one_person_stays_who_it_is(scene):
+    """Person 1 meets 0 and is hidden for 8 pictures, in which 2 is the only one to be seen."""
+    follower, poses = detect.Followed(None, 1), []
+    for t in range(40):
+        picture = walk(t, *([0, 1] * (24 <= t < 32)))
+        picture.bodies.append((900, 120, 100, 2))
+        poses.append(follower(picture))
+    first = follow.follow(poses, np.arange(40) / 25)[0]
+    assert (first.points[:, 0, 3] == 1).all()
+    assert set(range(40)) - set(first.rows.tolist()) == set(range(24, 32))
+
+
+def test_who_overlaps_is_painted_over(scene):
+    """The network sees person 1 in both regions; only so is 0 kept."""
+    follower = detect.Followed(None, 2)
+    near = [Scene(bodies=[(200 + 15 * min(t, 15), 300, 150, 0), (440, 300, 150, 1)]) for t in range(30)]
+    assert [sorted(person[0, 3] for person in follower(picture)) for picture in near] == [[0, 1]] * 30
+
+
+def test_a_body_on_another_is_nobody_new():
+    mask = np.zeros((256, 256), bool)
+    mask[64:192, 64:192] = True
+    one, other, beside = (Person(None, None, 1.0, None, Region(x, 50, 40, 0), mask) for x in (50, 65, 75))
+    assert detect.covered(one, other) and not detect.covered(one, beside)
 
 
 def test_people_cross_and_keep_who_they_are(scene):
     follower = detect.Followed(None, 20)
-    tracks = follow.follow([follower(walk(t)) for t in range(40)])
+    tracks = follow.follow([follower(walk(t)) for t in range(40)], np.arange(40) / 25)
     assert [len(track.rows) for track in tracks[:2]] == [40, 40]
     for track, shape in zip(tracks, (1, 0), strict=False):
         assert (track.points[:, 0, 3] == shape).all()

@@ -8,12 +8,23 @@ import pytest
 from common.errors import InputError
 from common.files.npz import save_npz
 from common.skeleton import COCO_17, H36M_17
-from common.video.follow import FOUND, GUESSED, INTERPOLATED, follow, gap_lengths, smooth
+from common.video.follow import (
+    FOUND,
+    GUESSED,
+    INTERPOLATED,
+    _other_side,
+    follow,
+    gap_lengths,
+    smooth,
+    with_steady_sides,
+)
 from common.video.layouts import h36m_matrix, layout_by_names
+from common.video.raw import RawKeypoints
 from common.video.read import coco_keypoints, read_keypoints
 from tests.common.video.test_read import BODY_25, body, expected, listed, openpose, write
 
 NAMES = COCO_17.joints
+CLOCK = np.arange(100) / 25
 
 
 def clip(frames: int, seed: int = 0, scale: float = 1.0, shift=(0, 0), speed=(0, 0)) -> np.ndarray:
@@ -30,7 +41,7 @@ def test_two_people_cross():
     tall, small = clip(40, speed=(20, 0)), clip(40, 1, 0.6, (1100, 300), speed=(-40, 0))
     frames = [[small[t], tall[t]] if t % 2 else [tall[t], small[t]] for t in range(40)]
     frames[20] = frames[20][:1]  # where they meet only one is found
-    people = follow(frames)
+    people = follow(frames, CLOCK)
     assert len(people) == 2 and people[0].size > people[1].size
     for person, there in zip(people, (tall, small), strict=True):
         assert len(person.rows) >= 39 and np.array_equal(person.points, there[person.rows])
@@ -40,15 +51,55 @@ def test_somebody_goes_and_comes_back():
     points = clip(60)
     other = clip(60, 2, 0.5, (2500, 0))
     frames = [[other[t]] + [points[t]] * (not 20 <= t < 30) for t in range(60)]
-    assert [len(person.rows) for person in follow(frames, max_gap=10)] == [50, 60]
-    assert sorted(len(person.rows) for person in follow(frames, max_gap=5)) == [20, 30, 60]
+    assert [len(person.rows) for person in follow(frames, CLOCK, max_gap=10 / 25)] == [50, 60]
+    assert sorted(len(person.rows) for person in follow(frames, CLOCK, max_gap=5 / 25)) == [20, 30, 60]
 
 
 def test_alone_is_one_person_wherever(tmp_path):
     at = [clip(1, seed, shift=(700 * seed, 0))[0] for seed in range(4)]
-    people = follow([[pose] for pose in at[:2]] + [[]] + [[pose] for pose in at[2:]])
+    people = follow([[pose] for pose in at[:2]] + [[]] + [[pose] for pose in at[2:]], CLOCK)
     assert len(people) == 1 and people[0].rows.tolist() == [0, 1, 3, 4]
-    assert follow([[], [np.zeros((17, 3))]]) == []  # nothing seen is nobody
+    assert follow([[], [np.zeros((17, 3))]], CLOCK) == []  # nothing seen is nobody
+
+
+def test_alone_but_for_somebody_who_walks_by():
+    """The person followed is lost for half a second, in which a detector of one person sees another one."""
+    tall, other = clip(80), clip(80, 1, 0.6, (1500, 0))
+    frames = [[(other if 30 <= t < 42 else tall)[t]] for t in range(80)]
+    assert len(follow(frames, CLOCK)) == 1  # of a file that names one person
+    first, second = follow(frames, CLOCK, mixed=True)
+    assert len(first.rows) == 68 and second.rows.tolist() == list(range(30, 42))
+
+
+@pytest.mark.parametrize("fps", [10, 60])
+def test_gaps_are_seconds_at_every_rate(fps, tmp_path):
+    points, clock = np.repeat(clip(1), 4 * fps, 0), np.arange(4 * fps) / fps
+    gap = slice(fps, 2 * fps)  # a second
+    frames = [[pose] * (not gap.start <= t < gap.stop) + [pose + (2000, 0, 0)] for t, pose in enumerate(points)]
+    assert sorted(len(person.rows) for person in follow(frames, clock)) == [3 * fps, 4 * fps]
+    assert len(follow(frames, clock, 0.8)) == 3
+    wrist = NAMES.index("left wrist")
+    points[gap, wrist, 2] = 0
+    raw = RawKeypoints([[pose] for pose in points], [str(t) for t in range(len(points))], None, None, fps)
+    for longest, status in ((1.0, INTERPOLATED), (0.8, GUESSED)):
+        found = read_keypoints("a", max_gap=longest, raw=raw)
+        assert (found.status[gap, H36M_17.index("left wrist")] == status).all()
+
+
+def test_exchanged_sides_are_turned_back(tmp_path, caplog):
+    points = clip(60)
+    wrong = points.copy()
+    order = [NAMES.index(_other_side(name)) for name in NAMES]
+    for t in (*range(20, 33), 40):
+        wrong[t] = wrong[t, order]
+    limbs = [j for j, name in enumerate(NAMES) if name.split()[-1] not in ("nose", "eye", "ear")]
+    mended, turned = with_steady_sides(wrong, NAMES)
+    assert turned.sum() == 14 and np.array_equal(mended[:, limbs], points[:, limbs])
+    assert not with_steady_sides(points, NAMES)[1].any()
+    np.save(tmp_path / "a.npy", wrong)
+    found = read_keypoints(tmp_path / "a.npy")
+    assert np.allclose(found.points[:, 1:7], expected(body(60))[:, 1:7], atol=1e-2)
+    assert "left and right, exchanged in 14 of 60 frames, are turned back" in caplog.text
 
 
 def test_which_person_is_read(tmp_path):
@@ -79,7 +130,9 @@ def test_frames_without_the_person_at_the_ends(tmp_path):
 
 def test_gap_lengths():
     present = np.array([0, 0, 1, 1, 0, 1, 0, 0, 0], bool)
-    assert gap_lengths(present).tolist() == [2, 2, 0, 0, 1, 0, 3, 3, 3]
+    assert gap_lengths(present, np.arange(9.0)).tolist() == [2, 2, 0, 0, 1, 0, 3, 3, 3]
+    uneven = np.array((0, 1, 2, 3, 4, 9, 10, 11, 12.0))
+    assert gap_lengths(present, uneven).tolist() == [2, 2, 0, 0, 5, 0, 3, 3, 3]
 
 
 def test_short_gaps_by_time_and_long_ones_by_the_body(tmp_path, caplog):
@@ -88,7 +141,7 @@ def test_short_gaps_by_time_and_long_ones_by_the_body(tmp_path, caplog):
     points[5:8, wrist, 2], points[10:22, knee], points[10:22, hip, 2] = 0, 0, 0.01
     np.save(tmp_path / "a.npy", points)
     with caplog.at_level(logging.WARNING):
-        found = read_keypoints(tmp_path / "a.npy", max_gap=4)
+        found = read_keypoints(tmp_path / "a.npy", max_gap=4 / 25)
     j = {name: H36M_17.index(name) for name in ("left wrist", "right knee", "left hip", "left knee", "right hip")}
     line = np.linspace(points[4, wrist, :2], points[8, wrist, :2], 5)[1:-1]
     assert np.allclose(found.points[5:8, j["left wrist"]], line, atol=1e-3)
@@ -98,7 +151,7 @@ def test_short_gaps_by_time_and_long_ones_by_the_body(tmp_path, caplog):
     assert np.allclose(found.points[10:22, j["right knee"]] - found.points[10:22, j["right hip"]], hang, atol=1e-3)
     assert (found.status[10:22, j["left hip"]] == INTERPOLATED).all()  # hips are never guessed
     assert "left wrist in 3" in caplog.text and "the joints around: right knee" in caplog.text
-    assert "missing for up to 12 frames on end (--max-gap 4)" in caplog.text
+    assert "missing for up to 0.48 s on end (--max-gap 0.16)" in caplog.text
 
 
 def test_smoothing():
