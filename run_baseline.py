@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import models
-from common.datasets.training_views import form_of, training_views
+from common.datasets.training_views import form_of, seen_by, training_views
 from common.run import checkpoint
 from common.run.log import RunLog
 from common.run.losses import LossBuffer
@@ -56,7 +56,7 @@ def main() -> None:
     progress = state.resume(args.epochs)
     log = RunLog(folder, args, resume=bool(args.resume))
     text = run_folder.TextLog(folder / "log.txt", args, COLUMNS, progress.epoch, run.is_main)
-    run.say(f"train {train.summary()}; 2D input {args.keypoints}; {args.posenet_name}; device {run.device}")
+    run.say(f"train {train.summary()}; {seen_by(args)}; {args.posenet_name}; device {run.device}")
 
     def train_step(index: torch.Tensor) -> torch.Tensor:
         """One Adam step on the poses `index` of the global batch."""

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 import models
 from common.bones import length_templates
-from common.datasets.training_views import ranges_of, virtual_views
+from common.datasets.training_views import ranges_of, seen_by, virtual_views
 from common.run.log import RunLog
 from common.run.losses import LossBuffer
 from common.run.run import Run, start
@@ -98,7 +98,7 @@ def main() -> None:
     log = RunLog(folder, args, resume=bool(args.resume))
     text = run_folder.TextLog(folder / "log.txt", args, COLUMNS, progress.epoch, run.is_main)
     origin = f"{args.posenet_name} starts from {args.resume or args.pretrain or 'nothing'}"
-    run.say(f"train {train.summary()}; 2D input {args.keypoints}; {origin}; device {run.device}")
+    run.say(f"train {train.summary()}; {seen_by(args)}; {origin}; device {run.device}")
 
     augmentor = run.accelerate(
         lambda index: augmentor_step(index, nets, adam, data, feedback, run, args),

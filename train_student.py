@@ -15,6 +15,7 @@ from functools import partial
 import torch
 
 import models
+from common.datasets.training_views import seen_by
 from common.rotation import ITES_PI, random_rotations
 from common.run import checkpoint
 from common.run.log import RunLog
@@ -52,7 +53,7 @@ def main() -> None:
     same_teacher = partial(protocol.check_teacher, teacher=teacher_digest, args=args)
     progress = state.resume(args.epochs, folder=args.checkpoint, check=same_teacher)
     log = RunLog(args.checkpoint, args, resume=bool(args.resume))
-    run.say(f"train {train.summary()}; 2D input {args.keypoints}; device {run.device}")
+    run.say(f"train {train.summary()}; {seen_by(args)}; device {run.device}")
 
     @torch.no_grad()
     def teach(keypoints: torch.Tensor) -> torch.Tensor:

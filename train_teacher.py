@@ -15,6 +15,7 @@ from functools import partial
 import torch
 
 import models
+from common.datasets.training_views import seen_by
 from common.rotation import random_rotations
 from common.run.log import RunLog
 from common.run.losses import LossBuffer
@@ -47,7 +48,7 @@ def main() -> None:
     state = protocol.run_state(args, model, optimizer, run)
     progress = state.resume(args.epochs, folder=args.checkpoint)
     log = RunLog(args.checkpoint, args, resume=bool(args.resume))
-    run.say(f"train {train.summary()}; 2D input {args.keypoints}; device {run.device}")
+    run.say(f"train {train.summary()}; {seen_by(args)}; device {run.device}")
 
     def train_step(index: torch.Tensor) -> torch.Tensor:
         """One SGD step on the poses `index` of the global batch."""

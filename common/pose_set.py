@@ -231,9 +231,9 @@ def _placed(sequences: tuple[Sequence, ...], lengths: list[int], start: int) -> 
 # ------------------------------------------------------------ what lifters see
 
 
-def screen_keypoints(pose_set: PoseSet) -> Tensor:
+def screen_keypoints(pose_set: PoseSet, in_place: bool = False) -> Tensor:
     """Keypoints (N, J, 2) in screen coordinates, x in [-1, 1] over the width of the item's camera, y to that scale
-    (`common.camera.normalise_screen`).
+    (`common.camera.normalise_screen`). in_place: in the memory of the set's own, which is spoilt.
 
     `common.camera.project(poses, pose_set.intrinsics("screen")[sequence])` gives exact keypoints again.
     """
@@ -242,8 +242,9 @@ def screen_keypoints(pose_set: PoseSet) -> Tensor:
     sizes = torch.tensor([camera.size for camera in pose_set.cameras], dtype=torch.float32)
     width, height = sizes.to(pose_set.device).unbind(-1)  # (S,)
     corner = torch.stack((torch.ones_like(width), height / width), -1)
-    keypoints = pose_set.keypoints / width.index_select(0, pose_set.sequence)[:, None, None]
-    keypoints *= 2  # in place: a training set is 200 MB
+    out = pose_set.keypoints if in_place else None  # a training set's are 200 MB
+    keypoints = torch.div(pose_set.keypoints, width.index_select(0, pose_set.sequence)[:, None, None], out=out)
+    keypoints *= 2
     keypoints -= corner.index_select(0, pose_set.sequence)[:, None]
     return keypoints
 

@@ -119,6 +119,11 @@ def check_views(parser: Any, args: Any) -> None:
         parser.error(f"{', '.join(changed)}: only with --cameras virtual")
 
 
+def seen_by(args: Any) -> str:
+    """What training poses are seen by, for the console."""
+    return f"2D input {args.keypoints}" if args.cameras == "rig" else f"virtual cameras (tests: {args.keypoints})"
+
+
 def virtual_views(ranges: CameraRanges, motion: PoseSet, run: Run, bones: float = 0.0) -> Look:
     """How virtual cameras see motion in the world (`load_motion`), of any joints.
 
@@ -211,11 +216,9 @@ def training_views(
             target = torch.where(flipped.view(-1, 1, 1), mirror(target, H36M_16), target)
             if rays is not None:
                 rays = torch.where(flipped.view(-1, *[1] * (rays.dim() - 1)), rays * signs, rays)
-        sure = None
+        sure = None if virtual or confidence is None else confidence[rows]
         if args.detector_noise:
             points, sure = detector_noise(points, args.detector_noise, generator)
-        elif not virtual and confidence is not None:
-            sure = confidence[rows]
         return run.shard(make_input(form, points, rays, sure)), run.shard(target)
 
     return see

@@ -5,7 +5,7 @@ Gong, Zhang and Feng, "PoseAug: A Differentiable Pose Augmentation Framework for
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from common.datasets.projected import MADE, noise_of
 from common.draw import page, tables
 from common.errors import InputError
 from common.lifter_input import LifterInput, mirror_input
-from common.pose_set import PoseSet, joined, seen, windows
+from common.pose_set import PoseSet, joined, screen_keypoints, seen, windows
 from common.run.run import Run
 from common.skeleton import H36M_16, Skeleton, mirror
 from common.synthetic.cross import ensure_cross
@@ -57,8 +57,8 @@ def load_split(
 
 
 def load_training(args: Any, device: torch.device) -> PoseSet:
-    """The training subjects of all data sets, joined; with `--cameras virtual` their motion in the world. No `inputs`:
-    what a step sees is the script's.
+    """The training subjects of all data sets, joined, in screen coordinates; for virtual cameras their motion in the
+    world. No `inputs`: what a step sees is the script's.
     """
     parts = []
     for name in args.dataset.split(","):
@@ -68,11 +68,9 @@ def load_training(args: Any, device: torch.device) -> PoseSet:
         if args.cameras == "virtual":
             parts.append(load_motion(args.data_dir, name, subjects, args.actions, **chosen))
         else:
-            parts.append(
-                load_pose_set(
-                    args.data_dir, name, args.keypoints, subjects, args.actions, noise=noise_of(args), **chosen
-                )
-            )
+            noise = noise_of(args)
+            part = load_pose_set(args.data_dir, name, args.keypoints, subjects, args.actions, noise=noise, **chosen)
+            parts.append(replace(part, keypoints=screen_keypoints(part, in_place=True), unit="screen"))
     return joined(parts)
 
 
