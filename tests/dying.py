@@ -10,9 +10,22 @@ import runpy
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+
+
+def spare_the_compiler() -> None:
+    """Optimisers import torch._dynamo to stay out of torch.compile's way: as long as the rest of a script's start."""
+    sys.modules["torch._dynamo"] = torch._dynamo = SimpleNamespace(
+        disable=lambda function, *_, **__: function,
+        graph_break=lambda: None,
+        trace_rules=SimpleNamespace(clear_lru_cache=lambda: None),
+    )
 
 
 def main() -> None:
+    spare_the_compiler()
     sys.path.insert(0, str(Path(__file__).parents[1]))
     from common.run.losses import LossBuffer
     from tests.small_networks import VARIABLE, make_small

@@ -1,10 +1,20 @@
-"""A script inside a fork of the server of `processes.py`: each loads this file anew, so it imports little."""
+"""A script inside a fork of the server of `processes.py`: each loads this file anew, so it imports little.
+
+As in the fixtures of `conftest.py` a run's curves.png is empty, and nothing waits for the disk.
+"""
 
 import os
 import runpy
 import sys
+from pathlib import Path
 
 from tests.small_networks import VARIABLE, make_small
+
+
+def touch(log, path, *_, **__) -> None:
+    """Takes the place of `RunLog.plot`: an empty file."""
+    if log.active:
+        Path(path).touch()
 
 
 def run(words: list[str], folder: str, environment: dict[str, str], out: str, err: str) -> None:
@@ -18,8 +28,13 @@ def run(words: list[str], folder: str, environment: dict[str, str], out: str, er
         os.close(file)
         stream.reconfigure(line_buffering=True)
     os.fsync = lambda _: None  # as in `conftest.disk_is_not_waited_for`
+    if sys.dont_write_bytecode:  # else each fork would compile the library anew
+        sys.dont_write_bytecode, sys.pycache_prefix = False, os.path.join(environment["TMPDIR"], "bytecode")
     sys.argv = words
     sys.path.insert(0, os.path.dirname(words[0]))
+    from common.run.log import RunLog  # of the tree that the script is of
+
+    RunLog.plot = touch
     if VARIABLE in environment:
         make_small()
     runpy.run_path(words[0], run_name="__main__")

@@ -1,7 +1,8 @@
 """Scripts in processes of their own that need not import torch first: forks of a server that has.
 
 Starting Python, importing torch and what its optimisers import takes some four seconds of a core; a fork, nothing. That
-start is all that differs from `python SCRIPT`: tests that are about it use `conftest.run_command`.
+start is all that differs from `python SCRIPT`, but for what `forked.py` says: tests that are about it use
+`conftest.run_command`.
 """
 
 import multiprocessing
@@ -14,7 +15,9 @@ import uuid
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import pytest
 import torch.distributed as dist
@@ -67,7 +70,8 @@ def start(words: Sequence, folder: Path, more: Mapping[str, str] | None = None) 
     words = [str(ROOT / words[0]), *map(str, words[1:])]
     environment = one_thread() | (more or {})
     process = server.Process(target=forked.run, args=(words, str(folder), environment, str(out), str(err)))
-    process.start()
+    with patch.dict(sys.modules, {"__main__": ModuleType("__main__")}):  # else a fork would first read ours
+        process.start()
     return Running(process, out, err)
 
 

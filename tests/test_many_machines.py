@@ -4,6 +4,8 @@ The other scripts have a test each in which two processes of one machine train a
 """
 
 import shutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -57,20 +59,24 @@ def folder(data, tmp_path) -> Path:
     return Path(shutil.copytree(data, tmp_path / "shared"))
 
 
-@pytest.fixture
-def machines(data, tmp_path) -> list[Path]:
-    """Two folders with the same data: machines without a common disk."""
-    return [Path(shutil.copytree(data, tmp_path / f"machine_{i}")) for i in range(2)]
+@pytest.fixture(scope="module")
+def train_on_both(data, tmp_path_factory, small) -> Callable[[tuple, str], Path]:
+    """-> a function: the folder of a script's run as two processes, each on a machine with its own disk; made once.
 
+    The data lie on both; rank 0 alone writes and speaks.
+    """
 
-def train_on_both(machines: list[Path], words: tuple, where: str) -> Path:
-    """The folder of a script's run as two processes, each on its own machine; rank 0 alone writes and speaks."""
-    before = [set(machine.rglob("*")) for machine in machines]
-    done = run_as_two((*words, where, "run"), *machines)
-    assert done.status == 0, done.err
-    written = [machine for machine, old in zip(machines, before, strict=True) if set(machine.rglob("*")) != old]
-    assert written == machines[:1] and done.out and not done.outs[1]
-    return run_of(machines[0] / "run")
+    @cache
+    def train(words: tuple, where: str) -> Path:
+        machines = [Path(shutil.copytree(data, tmp_path_factory.mktemp("machine") / "disk")) for _ in range(2)]
+        before = [set(machine.rglob("*")) for machine in machines]
+        done = run_as_two((*words, where, "run"), *machines)
+        assert done.status == 0, done.err
+        written = [machine for machine, old in zip(machines, before, strict=True) if set(machine.rglob("*")) != old]
+        assert written == machines[:1] and done.out and not done.outs[1]
+        return run_of(machines[0] / "run")
+
+    return train
 
 
 def on_two_machines(folder: Path, words: tuple, *options) -> list[Outcome]:
@@ -113,23 +119,22 @@ def assert_same_run(first: Path, second: Path) -> None:
     [(BASELINE, "--checkpoint", 2e-3), (POSEAUG, "--checkpoint", 1e-2), (ENCODER_DECODER, "-c", 2e-3)],
     ids=["baseline", "poseaug", "encoder_decoder"],
 )
-def test_two_machines_train_as_one_process(machines, script, monkeypatch, tmp_path, words, where, tolerance):
-    """Each with its own disk: the data lie on both, and only that of rank 0 gets files."""
-    run = train_on_both(machines, words, where)
-    monkeypatch.chdir(machines[0])
-    done = script(*words, where, tmp_path / "one")
+def test_two_machines_train_as_one_process(folder, train_on_both, script, monkeypatch, words, where, tolerance):
+    run = train_on_both(words, where)
+    monkeypatch.chdir(folder)
+    done = script(*words, where, "one")
     assert done.status == 0, done.err
-    for one, two in zip(metric_rows(run_of(tmp_path / "one")), metric_rows(run), strict=True):
+    for one, two in zip(metric_rows(run_of(folder / "one")), metric_rows(run), strict=True):
         assert two == pytest.approx(one, rel=tolerance)
 
 
 # ------------------------------------------------------------ deaths
 
 
-def test_a_death_ends_the_job_and_resume_goes_on_exactly(folder, machines):
+def test_a_death_ends_the_job_and_resume_goes_on_exactly(folder, train_on_both):
     """Rank 1 of two processes of one machine, in the second epoch; rank 0, which writes, has to notice."""
     name, *options = BASELINE
-    whole = train_on_both(machines, BASELINE, "--checkpoint")
+    whole = train_on_both(BASELINE, "--checkpoint")
     dying = (DYING, "died", 1, 1, 1, ROOT / name, *options, "--checkpoint", "killed")
     done = run_apart((TORCHRUN, "--standalone", "--nproc_per_node", 2, *dying), folder)
     assert done.status == 1
@@ -144,10 +149,10 @@ def test_a_death_ends_the_job_and_resume_goes_on_exactly(folder, machines):
     assert_same_run(run, whole)
 
 
-def test_a_job_begun_anew_by_torchrun_goes_on_exactly(folder, machines):
+def test_a_job_begun_anew_by_torchrun_goes_on_exactly(folder, train_on_both):
     """Rank 0 of two machines dies; the same command lines, which began the run, go on with it."""
     name, *options = POSEAUG
-    whole = train_on_both(machines, POSEAUG, "--checkpoint")
+    whole = train_on_both(POSEAUG, "--checkpoint")
     dying = (DYING, "died", 0, 1, 1, ROOT / name, *options, "--resume", "job")
     outcomes = on_two_machines(folder, dying, "--max_restarts", 1)
     said = "".join(outcome.err for outcome in outcomes)

@@ -5,10 +5,13 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch.distributed as dist
 import yaml
+from PIL import Image, ImageColor
 
+from common.draw.colours import CURVE_COLOURS
 from common.errors import InputError
 from common.run.log import EventFile, RunLog, read_metrics
 
@@ -27,6 +30,20 @@ def test_metrics_and_config(tmp_path):
     assert (folder / "metrics.csv").read_text() == (
         'epoch,lr,loss,MPJPE,note\n0,0.1,0.333333333,,\n1,,2,50.25,"a, b"\n'
     )
+
+
+def test_curves_are_drawn_of_what_every_row_or_one_has(tmp_path):
+    log = RunLog(tmp_path, ARGS)
+    log.plot(tmp_path / "nothing.png")
+    log.events = False
+    log.epoch(1, {"lr": 0.1, "loss": 3.0})
+    log.epoch(2, {"lr": 0.1, "loss": 2.0, "MPJPE": 50.25})
+    log.plot(tmp_path / "curves.png", ylabel="mm")
+    assert not (tmp_path / "nothing.png").exists()
+    with Image.open(tmp_path / "curves.png") as picture:
+        colours = np.asarray(picture.convert("RGB")).reshape(-1, 3).tolist()
+    for number, drawn in enumerate((True, True, False)):  # loss and MPJPE; not the epochs, not the learning rate
+        assert (list(ImageColor.getrgb(CURVE_COLOURS[number])) in colours) == drawn
 
 
 def test_an_earlier_run_is_warned_of_and_not_mixed_with_another(tmp_path, caplog):
