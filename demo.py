@@ -109,7 +109,7 @@ def from_keypoints(args: Namespace, run: Run, saved: lifters.SavedLifter, images
     count = len(found.points)
     if args.frame >= count:
         raise InputError(f"--frame {args.frame}: there are frames 0 to {count - 1}")
-    poses = video_lifting.lift(saved, args.ckpt, found, size, run, args.focal)
+    poses = video_lifting.lift(saved, args.ckpt, found, size, run, args.focal, args.detectors_3d)
     if not run.is_main:
         return
     files = []

@@ -15,6 +15,7 @@ import logging
 import sys
 import zipfile
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -154,12 +155,15 @@ def score(pred: np.ndarray, truth: np.ndarray) -> list[np.ndarray]:
     return [1000 * metric(p, t).numpy() for metric in (metrics.mpjpe, metrics.n_mpjpe, metrics.p_mpjpe)]
 
 
-def lifted(seen: Seen, saved: lifters.SavedLifter, file: Path, run: Run) -> tuple[np.ndarray, range]:
-    """Poses (T, 12, 3) as demo.py finds them, and the frames they are of."""
-    people = [[pose] if np.isfinite(pose).all() else [] for pose in seen.points.astype(float)]
+def lifted(
+    seen: Seen, saved: lifters.SavedLifter, file: Path, run: Run, share: float = 0.0
+) -> tuple[np.ndarray, range]:
+    """Poses (T, 12, 3) as demo.py finds them with --detectors-3d `share`, and the frames they are of."""
+    points = np.concatenate((seen.points, seen.own), -1).astype(float)
+    people = [[pose] if np.isfinite(pose).all() else [] for pose in points]
     raw = RawKeypoints(people, [str(i) for i in range(len(people))], blazepose.LAYOUT, seen.size)
     found: KeypointFile = read_keypoints(f"camera {seen.number}", raw=raw)
-    return video_lifting.lift(saved, file, found, seen.size, run)[:, JOINTS], found.rows
+    return video_lifting.lift(saved, file, found, seen.size, run, share=share)[:, JOINTS], found.rows
 
 
 def rows_of(people: list[list[Seen]], args: Namespace, run: Run) -> dict[str, list[list[list[float]]]]:
@@ -167,7 +171,8 @@ def rows_of(people: list[list[Seen]], args: Namespace, run: Run) -> dict[str, li
     ways = {"no depth": flat, "the detector's own 3D": lambda s: (twelve(s.own), range(len(s.own)))}
     for file in args.checkpoints:
         saved = lifters.load(file)
-        ways[f"{file} ({saved.method})"] = lambda s, saved=saved, file=file: lifted(s, saved, file, run)
+        for name, share in (("", 0.0), (", and the detector's own 3D", 0.5)):
+            ways[f"{file} ({saved.method}{name})"] = partial(lifted, saved=saved, file=file, run=run, share=share)
     truths = [triangulate(np.stack([twelve(seen.points) for seen in cameras]), [seen.camera for seen in cameras])[0]
               for cameras in people]  # fmt: skip
     table = {}

@@ -49,7 +49,7 @@ def write_all(
     people = []
     for number in range(1, count(raw, args.people, args.max_gap) + 1):
         found = read_keypoints(source, args.layout, args.thr, number, args.max_gap, args.smooth, raw=raw)
-        camera = video_lifting.lift(saved, args.ckpt, found, size, run, args.focal)
+        camera = video_lifting.lift(saved, args.ckpt, found, size, run, args.focal, args.detectors_3d)
         scale = video_lifting.scale_of(camera, saved.method, args.height)
         people.append(Lifted(found, camera, scale))
     worlds, pitch = in_one_world(people, size, fps, motion.focal_pixels(args.focal, size), args.camera_pitch)

@@ -12,6 +12,7 @@ import torch
 
 from common.draw import animation, page, turntable
 from common.errors import InputError
+from common.lifter_input import facing, slopes_of
 from common.run.options import number
 from common.run.run import Run
 from common.skeleton import H36M_17
@@ -27,6 +28,8 @@ from methods import lifters
 
 log = logging.getLogger(__name__)
 
+_LIMBS = [*H36M_17.left, *H36M_17.right]
+
 # What reading a video's keypoints and writing its poses can be told.
 OPTIONS = (
     *FOLLOWING,
@@ -40,6 +43,8 @@ OPTIONS = (
      "METRES"),
     ("--filter", number(float, 0, 20), 1.0,
      "strength against jitter, of joints and of the way; feet that stand are held. 0: raw poses, in one place"),
+    ("--detectors-3d", number(float, 0, 1), 0.5,
+     "share of the detector's own 3D, where it has such (blazepose), in the mean with the lifter's", "X"),
     ("--constant-bones", bool, None, "give every bone its median length of the clip"),
     ("--bones", tuple(rig.BONES), "cmu", "whose names the joints have in BVH and glTF"),
     ("--causal", bool, None, "videopose was trained with --causal"),
@@ -108,6 +113,7 @@ def lift(
     size: tuple[int, int] | None,
     run: Run,
     focal: float | None = None,
+    share: float = 0.0,
 ) -> np.ndarray:
     """Poses (T, 17, 3), camera axes, the hip at the origin, in the lifter's unit.
 
@@ -115,13 +121,30 @@ def lift(
         saved, file: the lifter, and the checkpoint that it is of.
         size: width and height of the picture, pixels.
         focal: pixels, or shares of the longer side (`motion.focal_pixels`); None: a guess.
+        share: of the detector's own 3D in the mean with the lifter's (`averaged`), where it has such.
     """
     focal = motion.focal_pixels(focal, size) if focal and size else None
     network = lifters.network_of(saved, file).to(run.device)
     points = torch.from_numpy(found.points)
     lifters.check_size(points, file.name)
     with run.autocast():
-        return lifters.lift(saved, network, points, size, torch.from_numpy(found.confidence), focal).cpu().numpy()
+        pose = lifters.lift(saved, network, points, size, torch.from_numpy(found.confidence), focal).cpu().numpy()
+    if found.own is None or not share:
+        return pose
+    turns = facing(slopes_of(points[:, H36M_17.root], size, focal)).numpy() if size else np.eye(3)
+    return averaged(pose, found.own @ np.swapaxes(turns, -1, -2), share)
+
+
+def averaged(pose: np.ndarray, own: np.ndarray, share: float) -> np.ndarray:
+    """The mean of a lifter's poses and of a detector's own, (T, 17, 3) each, camera axes: `share` of the latter, made
+    as large as the former. Spine, neck and head, which detectors guess, go with the thorax; frames without own 3D stay.
+    """
+    own = own - own[:, :1]
+    size, own_size = (np.linalg.norm(x[:, _LIMBS], axis=-1).mean(-1)[:, None, None] for x in (pose, own))
+    moved = share * (own * (size / own_size) - pose)
+    for joint, part in (("spine", 0.5), ("neck", 1), ("head", 1)):
+        moved[:, H36M_17.index(joint)] = part * moved[:, H36M_17.index("thorax")]
+    return pose + np.nan_to_num(moved).astype(pose.dtype)
 
 
 def write(

@@ -51,7 +51,7 @@ def find_in_video(
     people, size, start = [], None, time.perf_counter()
     for image in progress(ahead(images), len(images)):
         size = image.size
-        people.append([pose[:, :3] for pose in detector.people(image)])
+        people.append(detector.people(image))
     seconds = time.perf_counter() - start
     log.info("%s: %d pictures in %.1f s, %.1f a second", where, len(people), seconds, len(people) / max(seconds, 1e-9))
     if not any(people):

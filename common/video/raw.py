@@ -17,7 +17,9 @@ FPS = 25.0  # frames per second, where neither the file nor the user says
 
 
 class RawKeypoints(NamedTuple):
-    """People by frame: each (J, 3) float64 with x, y, confidence. What the file does not say is None."""
+    """People by frame: each (J, 3) float64 with x, y, confidence, or (J, 6) with the detector's own 3D behind. What the
+    file does not say is None.
+    """
 
     people: list[list[np.ndarray]]
     frames: list[str]  # names of the images, of the files, or numbers

@@ -43,6 +43,9 @@ class KeypointFile(NamedTuple):
     size: tuple[int, int] | None  # width and height of the picture, where the file says
     fps: float | None  # where the file says
     times: np.ndarray | None = None  # (T,) float64, seconds from the start of the video; None: every 1 / fps
+    own: np.ndarray | None = (
+        None  # (T, 17, 3), the detector's own 3D, metres, along the ray; NaN where the person is away
+    )
 
     def seconds(self, fps: float) -> np.ndarray:
         """(T,) float64: when each frame is shown, from the start of the video; at `fps` where no times are known."""
@@ -87,6 +90,7 @@ def read_keypoints(
             "%s: left and right, exchanged in %d of %d frames, are turned back", path, turned.sum(), len(turned)
         )
     matrix = h36m_matrix(name)
+    points, own = points[..., :3], matrix @ points[..., 3:] if points.shape[-1] == 6 else None
     part = slice(rows.start, rows.stop)
     times = None if raw.times is None else raw.times[part]
     joints, confidence, status = follow.fill(points, matrix, name, threshold, max_gap, path, raw.clock()[part])
@@ -105,6 +109,7 @@ def read_keypoints(
         size=raw.size,
         fps=raw.fps,
         times=times,
+        own=own,
     )
 
 

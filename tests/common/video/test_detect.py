@@ -151,7 +151,7 @@ def test_nobody_in_one_line(scene):
         detect.find_in_video(empty, [walk(0, 0, 1)], Path("a.mp4"), (1, 2, 30, 40))
     raw = detect.find_in_video(empty, [walk(t) for t in range(3)], Path("a.mp4"))
     assert (raw.layout, raw.size, raw.frames) == ("blazepose33", (1000, 600), ["0", "1", "2"])
-    assert raw.people[0][0].shape == (33, 3)
+    assert raw.people[0][0].shape == (33, 6)  # with its own 3D
 
 
 def test_rtmlib(monkeypatch):
