@@ -40,6 +40,7 @@ everything() {
     run benchmarks/draw.py
     run benchmarks/fuzz.py
     run benchmarks/video.py
+    run benchmarks/mediapipe_pose.py
     run benchmarks/real_people.py
     if [[ -n ${REAL_DATA:-} ]]; then
         run benchmarks/synthetic_worth.py --data-dir data --real "$REAL_DATA" --epochs 10 --every 4 --batch 128

@@ -52,11 +52,14 @@ class Repeated:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("video", type=Path)
+    parser.add_argument("video", type=Path, nargs="?")
     parser.add_argument("--people", type=people, default=1)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--detector-dir", type=Path, default=detector_files.FOLDER)
     args = parser.parse_args()
+    if args.video is None:
+        print("left out: give a VIDEO")
+        return
     keep_freed_memory()  # as every script does
     network = models.create("mlp").eval()
     saved = lifters.SavedLifter("mlp", SavedNetwork("mlp", {}, network.state_dict()))

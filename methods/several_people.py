@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from common.draw import page, turntable
+from common.draw import animation, page, turntable
 from common.errors import InputError
 from common.run.run import Run
 from common.skeleton import H36M_17, Skeleton
-from common.video import follow, motion, upright
+from common.video import follow, gltf, motion, upright
 from common.video.formats import RawKeypoints, read_raw
 from common.video.frames import Pictures
 from common.video.read import FPS, KeypointFile, read_keypoints
@@ -56,9 +56,13 @@ def write_all(
     files = []
     for number, (person, world) in enumerate(zip(people, worlds, strict=True), 1):
         files += save_poses(
-            args.output / f"person_{number}", person.found, person.camera, world, fps, method=saved.method,
+            args.output / f"person_{number}", person.found, person.camera, world, fps, args.bones, method=saved.method,
             checkpoint=str(args.ckpt), camera_pitch=round(pitch, 3), metres_per_unit=person.scale,
         )  # fmt: skip
+    files.append(args.output / "people.glb")
+    gltf.write_people(
+        files[-1], [(world, one.found.seconds(fps)) for one, world in zip(people, worlds, strict=True)], args.bones
+    )
     files += draw(args, people, worlds, images, saved.method, fps)
     seen = ", ".join(f"{n}: {len(one.found.rows)} frames" for n, one in enumerate(people, 1))
     return files, f"{len(people)} people of {len(raw.frames)} frames ({seen}); camera {pitch:.1f} degrees down"
@@ -104,7 +108,7 @@ def side_by_side(people: list[Lifted], arrays: list[np.ndarray], frames: int) ->
 def draw(
     args: Namespace, people: list[Lifted], worlds: list[np.ndarray], images: Pictures | None, method: str, fps: float
 ) -> list[Path]:
-    """film.gif of everybody, and the page for the browser if it is asked for."""
+    """film.gif and film.mp4 of everybody, and the page for the browser if it is asked for."""
     frames = people[0].found.total
     points = side_by_side(people, [one.found.points for one in people], frames)
     worlds = side_by_side(people, worlds, frames)
@@ -118,6 +122,12 @@ def draw(
             args.output / "film.gif", np.concatenate(points, 1)[shown], level, pictures, crowd(len(people)), fps
         )
     ]
+    if len(level) > 1 and animation.writes_mp4():
+        panels = [np.concatenate(points, 1)[shown], world]
+        titles, skeleton = ["2D", f"{method}: {len(people)} people"], crowd(len(people))
+        files.append(
+            animation.save_animation(args.output / "film.mp4", panels, titles, skeleton, fps=fps, place="world")
+        )
     if args.vis_html:
         shown = slice(page.LONGEST)
         names = [f"person {n}" for n in range(1, len(people) + 1)]

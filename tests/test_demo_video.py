@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.draw import animation
 from common.files.npz import load_npz
 from common.video import detect, detector_files
 from common.video.frames import Pictures
@@ -79,6 +80,8 @@ def test_several_people_in_one_world(work, script, tmp_path):
     content = contents(tmp_path / "page.html")
     assert [method["name"] for method in content["methods"]] == ["person 1", "person 2"]
     assert len(Pictures(tmp_path / "demo_out/film.gif")) == FRAMES
+    assert (tmp_path / "demo_out/people.glb").read_bytes()[:4] == b"glTF"
+    assert not animation.writes_mp4() or (tmp_path / "demo_out/film.mp4").stat().st_size > 1000
     done = script(DEMO, "--input", "frames", "--ckpt", "mlp.bin", "--people", "3", "--output", "three")
     assert "2 people of 6 frames" in done.out, done.err
 

@@ -6,6 +6,7 @@ glTF 2.0 (Khronos): metres, y up, the rest pose looks along z, quaternions x, y,
 import json
 import os
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,39 +29,45 @@ def write_glb(path: str | os.PathLike, poses: Array, times: Array, bones: str = 
     Raises:
         InputError: what `rig.fit` refuses, times that do not rise, or the file cannot be written.
     """
-    names = rig.names_of(bones)
-    offsets, root, turns = rig.fit(poses, 1.0, path)
+    write_people(path, [(poses, times)], bones)
+
+
+def write_people(path: str | os.PathLike, people: Sequence[tuple[Array, Array]], bones: str = "vrm") -> None:
+    """Write several people, each poses and times as for `write_glb`, as one file: one animation moves all of them. The
+    first one's joints have their names, the second one's end in " 2".
+    """
     file = _File()
-    nodes = [
-        {"name": name, "translation": offset.tolist(), "children": [c for c, p in enumerate(PARENTS) if p == i]}
-        for i, (name, offset) in enumerate(zip(names, offsets, strict=True))
-    ]
-    for node in nodes:
-        if not node["children"]:
-            del node["children"]
-    joints = len(nodes)
-    nodes.append({"name": "person", "mesh": 0, "skin": 0})
-    clock = file.add(np.asarray(times, dtype="<f4"), limits=True)
-    samplers = [{"input": clock, "output": file.add(root.astype("<f4"))}]
-    samplers += [{"input": clock, "output": file.add(quaternions(turns[:, i]).astype("<f4"))} for i in range(joints)]
-    targets = [{"node": 0, "path": "translation"}, *({"node": i, "path": "rotation"} for i in range(joints))]
-    rest = _places(offsets)
-    inverse = np.tile(np.eye(4), (joints, 1, 1))
-    inverse[:, 3, :3] = -rest  # by columns: the last column is written last
+    nodes, meshes, skins, roots, samplers, channels = [], [], [], [], [], []
+    for number, (poses, times) in enumerate(people, 1):
+        offsets, root, turns = rig.fit(poses, 1.0, path)
+        first, joints = len(nodes), len(PARENTS)
+        last = f" {number}" * (number > 1)
+        for i, (name, offset) in enumerate(zip(rig.names_of(bones), offsets, strict=True)):
+            children = [first + c for c, parent in enumerate(PARENTS) if parent == i]
+            node = {"name": name + last, "translation": offset.tolist()}
+            nodes.append(node | ({"children": children} if children else {}))
+        nodes.append({"name": f"person{last}", "mesh": number - 1, "skin": number - 1})
+        roots += [first, first + joints]
+        clock = file.add(np.asarray(times, dtype="<f4"), limits=True)
+        moves = [(first, "translation", root)]
+        moves += [(first + i, "rotation", quaternions(turns[:, i])) for i in range(joints)]
+        for node, kind, values in moves:
+            channels.append({"sampler": len(samplers), "target": {"node": node, "path": kind}})
+            samplers.append({"input": clock, "output": file.add(values.astype("<f4"))})
+        rest = _places(offsets)
+        inverse = np.tile(np.eye(4), (joints, 1, 1))
+        inverse[:, 3, :3] = -rest  # by columns: the last column is written last
+        meshes.append({"primitives": _figure(file, rest)})
+        skins.append({"joints": list(range(first, first + joints)), "skeleton": first,
+                      "inverseBindMatrices": file.add(inverse.astype("<f4"))})  # fmt: skip
     content = {
         "asset": {"version": "2.0", "generator": "3D human pose lifting"},
-        "scene": 0, "scenes": [{"nodes": [0, joints]}], "nodes": nodes,
-        "meshes": [{"primitives": _figure(file, rest)}],
+        "scene": 0, "scenes": [{"nodes": roots}], "nodes": nodes, "meshes": meshes,
         "materials": [
             {"name": name, "pbrMetallicRoughness": {"baseColorFactor": colour, "metallicFactor": 0}}
             for name, colour in COLOURS.items()
         ],
-        "skins": [{"joints": list(range(joints)), "skeleton": 0,
-                   "inverseBindMatrices": file.add(inverse.astype("<f4"))}],
-        "animations": [{
-            "name": "motion", "samplers": samplers,
-            "channels": [{"sampler": i, "target": target} for i, target in enumerate(targets)],
-        }],
+        "skins": skins, "animations": [{"name": "motion", "samplers": samplers, "channels": channels}],
     }  # fmt: skip
     data = file.glb(content)
     write_atomic(path, lambda stream: stream.write(data))

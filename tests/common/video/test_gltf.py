@@ -35,12 +35,12 @@ def rotation(q: np.ndarray) -> np.ndarray:
     return np.swapaxes(columns + 2 * np.cross(u, np.cross(u, columns) + w * columns), 1, 2)
 
 
-def played(file: GLTF2) -> tuple[list[str], np.ndarray, np.ndarray]:
+def played(file: GLTF2, skin: int = 0) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Names, rotations (T, N, 3, 3) and places (T, N, 3) of the joints in the world, y up."""
     animation = file.animations[0]
     moves = {(c.target.node, c.target.path): values(file, animation.samplers[c.sampler].output)
              for c in animation.channels}  # fmt: skip
-    joints = file.skins[0].joints
+    joints = file.skins[skin].joints
     turns, places = {}, {}
 
     def visit(node: int, turn, place):
@@ -71,6 +71,21 @@ def test_a_glb_moves_as_the_poses(clip, bones, tmp_path):
         away = np.linalg.norm(z_up(places[:, i]) - clip[:, H36M_17.index(joint)], axis=-1).max()
         assert away < (0.001 if joint == "hip" else 0.01), joint
     np.testing.assert_allclose(values(file, file.animations[0].samplers[0].input), times, atol=1e-6)
+
+
+def test_several_people_in_one_file(clip, tmp_path):
+    """The second comes later, for fewer frames, elsewhere."""
+    times = np.arange(len(clip)) / 50
+    other = clip[5:] + (2, 1, 0)
+    gltf.write_people(tmp_path / "two.glb", [(clip, times), (other, times[5:])])
+    file = GLTF2().load(str(tmp_path / "two.glb"))
+    for skin, wanted in enumerate((clip, other)):
+        names, _, places = played(file, skin)
+        assert all(name.endswith(" 2") == bool(skin) for name in names)
+        for i, (_, _, joint, _) in enumerate(rig.RIG):
+            away = np.linalg.norm(z_up(places[:, i]) - wanted[:, H36M_17.index(joint)], axis=-1).max()
+            assert away < (0.001 if joint == "hip" else 0.01), joint
+    assert [node.name for node in file.nodes if node.mesh is not None] == ["person", "person 2"]
 
 
 def test_the_figure_is_around_the_bones_and_faces_outside(clip, tmp_path):
