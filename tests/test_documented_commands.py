@@ -80,6 +80,7 @@ ELSEWHERE = {
     "train_hourglass.py --gpus 0,1": "becomes torchrun: tests/common/run/test_gpus.py; and test_hourglass_scripts.py",
     "train_hourglass.py --batch_size": "names an option",
     "python demo.py --input VIDEO --ckpt FILE": "needs BlazePose's files: tests/test_demo_video.py has a stand-in",
+    "python benchmarks/mediapipe_pose.py VIDEO --python FILE": "needs mediapipe and BlazePose's files",
     "python benchmarks/real_people.py": "takes videos and BlazePose's files; tests/benchmarks/test_real_people.py",
     "run_baseline.py --config configs/mlp_pose.yaml": "trains for an hour on real motion",
     "python benchmarks/fuzz.py --minutes 10": "tests/test_hostile_files.py runs it for seconds",
