@@ -82,7 +82,10 @@ ELSEWHERE = {
     "python demo.py --input VIDEO --ckpt FILE": "needs BlazePose's files: tests/test_demo_video.py has a stand-in",
     "python benchmarks/mediapipe_pose.py VIDEO --python FILE": "needs mediapipe and BlazePose's files",
     "python benchmarks/real_people.py": "takes videos and BlazePose's files; tests/benchmarks/test_real_people.py",
-    "run_baseline.py --config configs/mlp_pose.yaml": "trains for an hour on real motion",
+    "run_baseline.py --config configs/mlp_pose.yaml": "trains for half an hour on real motion",
+    "python run_baseline.py --config configs/pose_ablation.yaml --data-dir DIR": "the same recipe, for minutes",
+    "python run_summary.py --released": ".ci/run runs it; tests/methods/test_released.py, small",
+    "python run_summary.py --released --data-dir DIR": "the same",
     "python benchmarks/fuzz.py --minutes 10": "tests/test_hostile_files.py runs it for seconds",
     "benchmarks/run_all.sh [LOG]": "runs all in full; tests/benchmarks/test_run_all.py has a stand-in do it",
 }  # fmt: skip
