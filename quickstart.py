@@ -6,6 +6,8 @@ Trains the teacher on the synthetic set, distils the student, scores both, print
 Every step is one of the README's commands; each is shown before it runs.
 """
 
+from common.run.entry import run_script
+
 import json
 import shlex
 import signal
@@ -16,7 +18,6 @@ from pathlib import Path
 
 from common.errors import InputError
 from common.run.options import Parser, number
-from common.run.script import run_script
 
 ROOT = Path(__file__).parent
 COLUMNS = ("MPJPE", "P-MPJPE", "plain N-MPJPE", "plain P-MPJPE")
