@@ -24,6 +24,8 @@ the image, Chen's heads 1 from it over the training set. Of a single picture it 
 unless --vis-html asks for a page.
 """
 
+from common.run.entry import run_script
+
 import logging
 import sys
 from argparse import Namespace
@@ -38,7 +40,6 @@ from common.images.decode import REFINEMENTS
 from common.run.gpus import gpu_numbers, start_on_gpus
 from common.run.options import Parser, number, saved_file
 from common.run.run import Run, start  # fmt: skip
-from common.run.script import run_script  # fmt: skip
 from common.video import find, frames  # fmt: skip
 from common.video.frames import Pictures
 from common.video.read import LAYOUT_NAMES, KeypointFile

@@ -8,6 +8,8 @@ keypoints: (B, J, 2 or more), as the lifter was trained (VideoPose3D over time: 
 one output, pose: (B, J, 3), in the axes of the camera. B is free. Needs the packages onnx, onnxscript and onnxruntime.
 """
 
+from common.run.entry import run_script
+
 import importlib.util
 import logging
 import tempfile
@@ -21,7 +23,6 @@ from torch import Tensor, nn
 from common.errors import InputError
 from common.files.atomic import write_atomic
 from common.run.options import Parser, saved_file
-from common.run.script import run_script
 from methods import lifters
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")

@@ -7,6 +7,8 @@ test subjects, and lifts the keypoints of a man in a real video with the latter.
 before it runs.
 """
 
+from common.run.entry import run_script
+
 import json
 import shlex
 import signal
@@ -17,7 +19,6 @@ from pathlib import Path
 
 from common.errors import InputError
 from common.run.options import Parser, number
-from common.run.script import run_script
 
 ROOT = Path(__file__).parent
 RELEASED = "released/mlp_pose"

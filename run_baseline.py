@@ -10,6 +10,8 @@ ckpt_best.pth.tar (by protocol #1 on the test subjects), numbered snapshots, las
 config.yaml, metrics.csv, curves.png and TensorBoard events into CHECKPOINT/LIFTER/KEYPOINTS/TIME_NOTE.
 """  # noqa: E501
 
+from common.run.entry import run_script
+
 import math
 import time
 
@@ -23,7 +25,6 @@ from common.run import checkpoint
 from common.run.log import RunLog
 from common.run.losses import LossBuffer
 from common.run.run import start
-from common.run.script import run_script
 from common.run.state import Progress
 from methods.poseaug import evaluation, options, run_folder
 

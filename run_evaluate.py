@@ -8,13 +8,14 @@ Takes the released checkpoints and those of run_baseline.py and run_poseaug.py. 
 a table by action, and writes results.json beside the checkpoint (or into --output).
 """
 
+from common.run.entry import run_script
+
 from pathlib import Path
 
 import models
 from common.draw import tables
 from common.run import checkpoint
 from common.run.run import start
-from common.run.script import run_script
 from methods.poseaug import evaluation, options, run_folder
 
 

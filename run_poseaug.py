@@ -10,6 +10,8 @@ Writes ckpt_best_h36m_p1.pth.tar, ckpt_best_dhp_p1.pth.tar (the lifter), last.pt
 log.txt, config.yaml, metrics.csv, TensorBoard events and pictures into CHECKPOINT/LIFTER/KEYPOINTS/TIME_NOTE.
 """  # noqa: E501
 
+from common.run.entry import run_script
+
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +27,7 @@ from common.datasets.training_views import ranges_of, seen_by, virtual_views
 from common.run.log import RunLog
 from common.run.losses import LossBuffer
 from common.run.run import Run, start
-from common.run.script import resume_command, run_script
+from common.run.script import resume_command
 from common.run.state import Progress
 from methods.poseaug import evaluation, options, run_folder, tags
 from methods.poseaug.augmented_data import AugmentedData
@@ -92,7 +94,7 @@ def main() -> None:
     parts = {"model_pos": nets.lifter, "augmentor": nets.augmentor, "disc_3d": nets.disc_3d, "disc_2d": nets.disc_2d}
     parts |= {"pool_3d": data.pool_3d, "pool_2d": data.pool_2d}
     parts |= {f"adam_{name}": optimizer for name, optimizer in adam._asdict().items()}
-    state = run_folder.run_state(args, run, parts, folder)
+    state = run_folder.run_state(args, run, parts, folder, scores=("error_h36m_p1",))
     progress = state.resume(args.epochs)
     row, best = progress.more.get("row"), progress.best or {}
     log = RunLog(folder, args, resume=bool(args.resume))

@@ -11,6 +11,8 @@ Tables: lifters by 2D input, test subjects and cross data, MPJPE and P-MPJPE; ba
 summary.md, summary.csv and summary_DATASET.png. A grid that was stopped (Ctrl-C) or broke goes on where it was.
 """
 
+from common.run.entry import run_script
+
 import signal
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -20,7 +22,7 @@ from typing import Any, NoReturn
 from common.errors import InputError
 from common.run.options import RUN, Parser, number
 from common.run.run import start
-from common.run.script import Interrupted, Signals, run_script
+from common.run.script import Interrupted, Signals
 from methods import released
 from methods.poseaug import grid as grids
 from methods.poseaug import options as lifter_options

@@ -11,6 +11,8 @@ of the labels, a pose head on the frozen self-supervised features, and the same 
 results.json and the pictures beside the file, or into --output.
 """
 
+from common.run.entry import run_script
+
 import math
 from functools import partial
 
@@ -22,7 +24,6 @@ from common.errors import InputError
 from common.multiview.labels import NORMALISED_POSE, denormalise, normalise
 from common.run.checkpoint import options_json
 from common.run.run import Run, start
-from common.run.script import run_script
 from methods.encoder_decoder import checkpoint, data, few_labels, options, pictures, scores
 from models.encoder_decoder import losses
 from models.encoder_decoder.views import other_views, pose_predictor, turned

@@ -9,6 +9,8 @@ Prints the errors by action, and a table with the trivial poses: all depths zero
 results.json (and a GIF with --vis) beside the checkpoint, or into --output.
 """
 
+from common.run.entry import run_script
+
 import logging
 from pathlib import Path
 
@@ -24,7 +26,6 @@ from common.errors import InputError
 from common.files.names import file_name
 from common.run import checkpoint
 from common.run.run import start
-from common.run.script import run_script
 from methods.adversarial import checkpoint as gan_checkpoint
 from methods.adversarial import evaluation, options
 from models.adversarial.geometry import predictor

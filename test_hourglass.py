@@ -9,9 +9,10 @@ Prints PCK accuracy, MPJPE (published: at an average person's size), P-MPJPE, th
 what decoding between pixels gains. Writes preds.npz, preds.mat, results.json and predictions.png into exp/EXP_IDTEST.
 """
 
+from common.run.entry import run_script
+
 import sys
 
-from common.run.script import run_script
 from methods.hourglass import options, scoring
 
 

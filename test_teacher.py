@@ -8,13 +8,14 @@
 Prints MPJPE and P-MPJPE in millimetres, then a table by action, and writes results.json (and the GIFs) into --output.
 """
 
+from common.run.entry import run_script
+
 from functools import partial
 
 import models
 from common.draw.tables import write_json
 from common.run import checkpoint
 from common.run.run import start
-from common.run.script import run_script
 from methods.ites import options, pictures, protocol
 from models.teacher import published_pose
 

@@ -11,6 +11,8 @@ best-model.pth (by pixel error; without held-out subjects the last), last.pth (f
 curves.png, examples/*.png and TensorBoard events into the folder of --checkpoint. Then: train_encoder_decoder_pose.py.
 """
 
+from common.run.entry import run_script
+
 import time
 from functools import partial
 
@@ -24,7 +26,6 @@ from common.multiview.labels import NORMALISED_POSE, denormalise, normalise
 from common.run.log import RunLog
 from common.run.losses import LossBuffer
 from common.run.run import Run, start
-from common.run.script import run_script
 from common.run.state import Progress
 from methods.encoder_decoder import checkpoint, data, options, pictures, scores
 from methods.encoder_decoder.batches import Feed, epoch_rows

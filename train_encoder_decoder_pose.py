@@ -10,6 +10,8 @@ on held-out subjects; without any the last), last.pth (for --resume), config.yam
 examples/*.png and TensorBoard events into the folder of --checkpoint. Then: test_encoder_decoder.py.
 """
 
+from common.run.entry import run_script
+
 import time
 
 import torch
@@ -21,7 +23,6 @@ from common.multiview.labels import NORMALISED_POSE, denormalise, normalise
 from common.run.log import RunLog
 from common.run.losses import LossBuffer
 from common.run.run import Run, start
-from common.run.script import run_script
 from common.run.state import Progress
 from methods.encoder_decoder import checkpoint, data, options, pictures, scores
 from methods.encoder_decoder.batches import Feed, epoch_rows

@@ -10,6 +10,8 @@ Writes best-model.ckpt (by val_mpjpe; without 3D by the self-consistency), last.
 metrics.csv, curves.png and TensorBoard events into the folder of --checkpoint.
 """
 
+from common.run.entry import run_script
+
 import math
 import time
 from collections.abc import Callable
@@ -26,7 +28,6 @@ from common.pose_set import PoseSet
 from common.run.log import RunLog, numbers_line
 from common.run.losses import LossBuffer
 from common.run.run import Run, start
-from common.run.script import run_script
 from common.run.state import Progress, State
 from common.synthetic.dataset import ensure_named
 from methods.adversarial import evaluation, options

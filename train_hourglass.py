@@ -12,6 +12,8 @@ Writes model_last.pth (with the optimiser), model_best.pth (by --metric, of the 
 metrics.csv, curves.png and TensorBoard events into exp/EXP_ID. Heat maps, depth maps and losses are the published ones.
 """
 
+from common.run.entry import run_script
+
 import logging
 import sys
 import time
@@ -33,7 +35,6 @@ from common.run.gpus import start_on_gpus
 from common.run.log import RunLog, numbers_line
 from common.run.losses import LossBuffer
 from common.run.run import Run
-from common.run.script import run_script
 from common.run.state import Progress, State
 from methods.hourglass import checkpoint, evaluation, options, scoring
 from methods.hourglass.pictures import save_sheet

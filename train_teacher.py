@@ -9,6 +9,8 @@ Writes tea_model_epoch_N.bin after every epoch, ckpt_teacher.bin (the newest), l
 Ctrl-C), config.yaml, metrics.csv and TensorBoard events into the folder of -c.
 """
 
+from common.run.entry import run_script
+
 import time
 from functools import partial
 
@@ -20,7 +22,7 @@ from common.rotation import random_rotations
 from common.run.log import RunLog
 from common.run.losses import LossBuffer
 from common.run.run import start
-from common.run.script import resume_command, run_script
+from common.run.script import resume_command
 from common.run.state import Progress
 from methods.ites import options, protocol
 from models.teacher import published_pose, teacher_losses

@@ -14,10 +14,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-import torch
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common.run.entry import run_script  # noqa: E402
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
 
 from common.datasets import statistics  # noqa: E402
 from common.datasets.statistics import Bones, Seen, View  # noqa: E402
@@ -25,7 +27,6 @@ from common.datasets.whole_set import WholeSet, load_whole_set  # noqa: E402
 from common.draw.overview import Pyramid, Shot, save_room, save_shots  # noqa: E402
 from common.pose_set import PoseSet  # noqa: E402
 from common.run.options import Parser  # noqa: E402
-from common.run.script import run_script  # noqa: E402
 from common.skeleton import Skeleton  # noqa: E402
 from common.synthetic.dataset import ensure_named  # noqa: E402
 

@@ -13,12 +13,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from common.run.entry import run_script  # noqa: E402
+
 from tqdm import tqdm  # noqa: E402
 
 from common.h36m import SUBJECTS  # noqa: E402
 from common.multiview.write import read_motion, write_multiview  # noqa: E402
 from common.run.options import Parser, number  # noqa: E402
-from common.run.script import run_script  # noqa: E402
 from common.synthetic.dataset import ensure  # noqa: E402
 
 OPTIONS = (

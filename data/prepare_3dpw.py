@@ -26,9 +26,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common.run.entry import run_script  # noqa: E402
+
+import numpy as np  # noqa: E402
 
 from common.datasets import captures  # noqa: E402
 from common.errors import InputError  # noqa: E402
@@ -36,7 +38,6 @@ from common.files.npz import load_pickle  # noqa: E402
 from common.mocap.joints import PRESETS, h36m_poses, h36m_weights  # noqa: E402
 from common.mocap.read import SMPL_BODY  # noqa: E402
 from common.run.options import Parser  # noqa: E402
-from common.run.script import run_script  # noqa: E402
 from common.skeleton import H36M_17  # noqa: E402
 from common.video import follow  # noqa: E402
 from common.video.layouts import h36m_matrix  # noqa: E402

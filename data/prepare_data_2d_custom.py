@@ -20,9 +20,11 @@ import logging
 import sys
 from pathlib import Path
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common.run.entry import run_script  # noqa: E402
+
+import numpy as np  # noqa: E402
 
 from common.datasets.h36m_layout import load_pose_set  # noqa: E402
 from common.errors import InputError  # noqa: E402
@@ -32,7 +34,6 @@ from common.files.npz import save_npz  # noqa: E402
 from common.files.reading import load_json  # noqa: E402
 from common.h36m import TRAIN_SUBJECTS  # noqa: E402
 from common.run.options import Parser, number  # noqa: E402
-from common.run.script import run_script  # noqa: E402
 from common.skeleton import COCO_17, H36M_17  # noqa: E402
 from common.synthetic.dataset import ensure  # noqa: E402
 from common.video import report  # noqa: E402

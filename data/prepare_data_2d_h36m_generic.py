@@ -24,9 +24,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common.run.entry import run_script  # noqa: E402
+
+import numpy as np  # noqa: E402
 
 from common.camera import h36m_cameras  # noqa: E402
 from common.datasets import h36m_takes  # noqa: E402
@@ -34,7 +36,6 @@ from common.errors import InputError  # noqa: E402
 from common.files.npz import load_npz  # noqa: E402
 from common.files.reading import load_array  # noqa: E402
 from common.run.options import Parser  # noqa: E402
-from common.run.script import run_script  # noqa: E402
 from common.skeleton import COCO_17, H36M_16, H36M_17, convert  # noqa: E402
 
 LAYOUTS = ("coco", "mpii", "h36m")  # VideoPose3D's order: "h36m_pt_coco" is COCO's

@@ -18,9 +18,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from common.run.entry import run_script  # noqa: E402
+
 from common.datasets import h36m_takes  # noqa: E402
 from common.run.options import Parser  # noqa: E402
-from common.run.script import run_script  # noqa: E402
 from common.skeleton import MPII_16  # noqa: E402
 
 # Which of the hourglass's joints (MPII's places) stands for each of Human3.6M's 16, as published (3d-pose-baseline,

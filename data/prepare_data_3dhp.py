@@ -25,9 +25,11 @@ from argparse import ArgumentTypeError
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common.run.entry import run_script  # noqa: E402
+
+import numpy as np  # noqa: E402
 
 from common.datasets import captures, mpi_inf_release  # noqa: E402
 from common.datasets.mpi_inf_3dhp import TEST_SET  # noqa: E402
@@ -35,7 +37,6 @@ from common.datasets.mpi_inf_release import TEST_SIZES as SIZES  # noqa: E402
 from common.errors import InputError  # noqa: E402
 from common.files.npz import load_npz, save_npz  # noqa: E402
 from common.run.options import Parser  # noqa: E402
-from common.run.script import run_script  # noqa: E402
 from common.skeleton import H36M_16  # noqa: E402
 
 ITEMS = 2929

@@ -22,9 +22,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common.run.entry import run_script  # noqa: E402
+
+import numpy as np  # noqa: E402
 
 from common.camera import h36m_cameras  # noqa: E402
 from common.datasets import h36m_takes  # noqa: E402
@@ -32,7 +34,6 @@ from common.errors import InputError  # noqa: E402
 from common.files.mat import load_mat  # noqa: E402
 from common.files.npz import load_npz, save_npz  # noqa: E402
 from common.run.options import Parser, add_rows  # noqa: E402
-from common.run.script import run_script  # noqa: E402
 from common.skeleton import H36M_17, H36M_32, convert  # noqa: E402
 from common.synthetic.dataset import project_views  # noqa: E402
 

@@ -22,9 +22,11 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common.run.entry import run_script  # noqa: E402
+
+import numpy as np  # noqa: E402
 
 from common.camera import h36m_cameras  # noqa: E402
 from common.draw.animation import save_animation  # noqa: E402
@@ -36,7 +38,6 @@ from common.mocap.joints import PRESETS, choose_map, h36m_poses, h36m_weights, r
 from common.mocap.people import action_of, free_name, person_of, seats_of  # noqa: E402
 from common.mocap.read import SUFFIXES, read_motion  # noqa: E402
 from common.run.options import Parser, number  # noqa: E402
-from common.run.script import run_script  # noqa: E402
 from common.skeleton import H36M_17  # noqa: E402
 from common.synthetic.behaviour import FPS  # noqa: E402
 from common.synthetic.dataset import JOINTS_32, metadata, project_views  # noqa: E402

@@ -18,16 +18,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common.run.entry import run_script  # noqa: E402
+
+import numpy as np  # noqa: E402
 
 from common.datasets.poses_2d import MPII_FILE  # noqa: E402
 from common.errors import InputError  # noqa: E402
 from common.files.atomic import write_atomic  # noqa: E402
 from common.files.reading import load_json  # noqa: E402
 from common.run.options import Parser  # noqa: E402
-from common.run.script import run_script  # noqa: E402
 from common.skeleton import H36M_17, MPII_16  # noqa: E402
 from common.video.read import h36m_matrix  # noqa: E402
 

@@ -1,5 +1,6 @@
 """Names of files made of names found in data: of subjects, actions, images."""
 
+import os
 import re
 import zlib
 
@@ -17,6 +18,10 @@ def file_name(name: object) -> str:
     text = str(name).replace(" ", "_")
     safe = _UNSAFE.sub("_", text).strip(".")
     safe = safe.encode()[:_LONGEST].decode(errors="ignore")
+    try:
+        os.fsencode(safe)
+    except UnicodeEncodeError:  # the locale is ASCII's
+        safe = safe.encode("ascii", "replace").decode().replace("?", "_")
     if safe == text and safe and not _DEVICES.fullmatch(safe):
         return safe
     return f"{safe or 'unnamed'}-{zlib.crc32(text.encode(errors='surrogatepass')):08x}".replace(".", "_")

@@ -10,16 +10,18 @@ import json
 import os
 import stat
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import yaml
+from PIL import Image
 
 from common.errors import InputError
 
 _PER_BYTE, _FREE = 64, 512 << 20
+_PIXEL = 8  # bytes, as decoded and as RGB: both are there for a while
 _DEEPEST = 64  # containers within containers
 _LONGEST_INTEGER = 1024  # bits; Python writes no more than 4300 digits
 _TEXT = 1 << 18  # bytes of a file of options
@@ -38,6 +40,11 @@ def check_bytes(claimed: int, size: int, where: object) -> None:
     """
     if not 0 <= claimed <= most_bytes(size):
         raise InputError(f"{where} claims {claimed:,} bytes, in a file of {size:,}: refused; fetch or make it again")
+
+
+def check_pixels(width: int, height: int, size: int, where: object) -> None:
+    """Refuse a picture that claims more memory than `size` bytes of a file can honestly hold, as `check_bytes`."""
+    check_bytes(_PIXEL * width * height, size, f"{where}: a picture of {width} x {height} pixels")
 
 
 @contextlib.contextmanager
@@ -64,16 +71,34 @@ def reading(path: object, kind: str = "file", hint: str = "fetch or make it agai
         raise InputError(f"{path} is truncated, damaged or no {kind} ({reason}): {hint}") from error
 
 
-def open_file(path: str | os.PathLike) -> BinaryIO:
-    """Open a regular file; a fifo or a device, which may never end, is refused.
+def size_of(path: str | os.PathLike) -> int:
+    """The bytes of a regular file; a fifo or a device, which may never end, is refused.
 
     Raises:
-        OSError: as `open`; InputError: another thing than a file.
+        OSError: as `os.stat`; InputError: another thing than a file.
     """
-    mode = os.stat(path).st_mode
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # a folder: open() says so
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):  # a folder: open() says so
         raise InputError(f"{path} is a fifo or a device; expected a file")
+    return found.st_size
+
+
+def open_file(path: str | os.PathLike) -> BinaryIO:
+    """Open a regular file; errors as of `size_of`, and as of `open`."""
+    size_of(path)
     return open(path, "rb")
+
+
+def open_image(path: str | os.PathLike, formats: Sequence[str] | None = None) -> Image.Image:
+    """Pillow's image, not decoded yet, whose pixels take no more memory than the file's bytes may (`most_bytes`).
+
+    Raises:
+        InputError: more pixels, or no file; and what Pillow raises.
+    """
+    size = size_of(path)
+    image = Image.open(path, formats=formats)
+    check_pixels(image.width, image.height, size, path)
+    return image
 
 
 def read_bytes(path: str | os.PathLike) -> bytes:

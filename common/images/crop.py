@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from common.errors import InputError
+from common.files.reading import open_image
 from common.images.heatmap import Size
 
 _ORIENTATION = 0x0112  # EXIF tag
@@ -26,7 +27,7 @@ def open_rgb(path: str | Path) -> Image.Image:
         InputError: missing, truncated or other file.
     """
     try:
-        image = Image.open(path)
+        image = open_image(path)
         if image.getexif().get(_ORIENTATION, 1) != 1:
             image = ImageOps.exif_transpose(image)
         return image if image.mode == "RGB" else image.convert("RGB")

@@ -21,12 +21,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from common.errors import InputError
-from common.files.reading import check_bytes, reading
+from common.files.reading import check_bytes, open_image, reading
 
 LABELS_FILE = "labels.h5"
 INDEX = ("subj", "seq", "frame", "cam")
@@ -274,13 +273,13 @@ class MultiviewImages(Dataset):
 
 
 def _image_size(path: Path) -> int:
-    with _damage_named(path), Image.open(path, formats=["PNG"]) as image:
+    with _damage_named(path), open_image(path, formats=["PNG"]) as image:
         return image.size[0]
 
 
 def _read_image(path: Path, resolution: int) -> np.ndarray:
     """(S, S, 3) uint8."""
-    with _damage_named(path), Image.open(path, formats=["PNG"]) as image:
+    with _damage_named(path), open_image(path, formats=["PNG"]) as image:
         if image.size != (resolution, resolution):  # before anything is decoded
             raise InputError(
                 f"{path} has {image.size[0]} x {image.size[1]} pixels; expected {resolution} x {resolution}: "

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from PIL import Image
 
 from common.draw.curves import plot_curves
-from common.errors import InputError
+from common.errors import InputError, printable
 from common.files.atomic import write_atomic
 from common.run.checkpoint import state_file
 from common.run.options import write_config
@@ -146,7 +146,7 @@ class RunLog:
             epochs = [int(row["epoch"]) for row in self.rows]
             columns = dict.fromkeys(name for row in self.rows for name in row if name not in ("epoch", "lr"))
             curves = {name: (epochs, [float(row.get(name) or "nan") for row in self.rows]) for name in columns}
-            plot_curves(path, curves, title=str(self.folder), ylabel=ylabel, log_scale=True)
+            plot_curves(path, curves, title=printable(str(self.folder)), ylabel=ylabel, log_scale=True)
 
     def close(self) -> None:
         """End the record. Nothing is lost without it: every row and event is in its file already."""

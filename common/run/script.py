@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
@@ -34,13 +34,15 @@ class Interrupted(BaseException):
 class Signals:
     """The handler of SIGINT and SIGTERM: once training has begun a first signal is only noted; else it leaves at once.
 
-    A signal within `echo` seconds of the first is the same wish: a terminal and a launcher may both pass it on.
+    A signal within `echo` seconds of the first is the same wish: a terminal and a launcher may both pass it on. Later
+    ones end at once what is still busy with leaving.
     """
 
     echo = 0.5
 
     def __init__(self) -> None:
         self.patient = False  # set by the first `Run.batches`
+        self.leaving = False
         self.received = 0
         self.since = 0.0
         self.owner = os.getpid()
@@ -50,9 +52,14 @@ class Signals:
             if signum == signal.SIGTERM:
                 os._exit(128 + signum)
             return
-        if self.patient and not self.received:
+        again = time.monotonic() - self.since > self.echo
+        if self.leaving:  # an exception out of a handler that is left already would end in a traceback
+            if again:
+                os._exit(_last_line(f"interrupted by {signal.Signals(signum).name}", 128 + signum))
+        elif self.patient and not self.received:
             self.note(signum)
-        elif not self.received or time.monotonic() - self.since > self.echo:
+        elif not self.received or again:
+            self.leaving, self.since = True, time.monotonic()
             raise Interrupted(signum, f"interrupted by {signal.Signals(signum).name}")
 
     def note(self, signum: int) -> None:
@@ -71,6 +78,8 @@ def run_script(main: Callable[[], None]) -> NoReturn:
     torch.set_flush_denormal(True)  # numbers below 1e-38 are 0: some CPUs multiply others many times slower
     sys.stdout = sys.stdout or open(os.devnull, "w")  # None where the descriptor was closed before the start
     sys.stderr = sys.stderr or open(os.devnull, "w")
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = Shown(sys.stdout), Shown(sys.stderr, steers=True)
     _log_to_stderr()
     signals = Signals()
     before = {number: signal.signal(number, signals) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -81,9 +90,35 @@ def run_script(main: Callable[[], None]) -> NoReturn:
         if not status or (_joined() and dist.get_backend() == "gloo"):
             part_processes()
     finally:
+        sys.stdout, sys.stderr = streams
         for number, handler in before.items():
             signal.signal(number, handler)
     sys.exit(status)
+
+
+class Shown:
+    """A stream that takes any text: names out of data and folders may hold what it has no code for, or what steers a
+    terminal, and both become escapes (`\\x1b`). steers: the program's own control characters, of a progress bar, pass.
+    """
+
+    def __init__(self, stream: Any, steers: bool = False) -> None:
+        self._stream, self._steers = stream, steers
+
+    def write(self, text: str) -> int:
+        shown = text if self._steers else printable(text)
+        try:
+            self._stream.write(shown)
+        except UnicodeEncodeError:
+            code = getattr(self._stream, "encoding", None) or "ascii"
+            self._stream.write(shown.encode(code, "backslashreplace").decode(code))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _run(main: Callable[[], None]) -> int:

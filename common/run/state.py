@@ -57,6 +57,7 @@ class State(NamedTuple):
         free: options that may change from a run to its resumption, besides `checkpoint.FREE_OPTIONS`.
         kept: options that a resumed run takes from the file, whatever it is given.
         optional: keys that a file may lack (published files resume without a random state).
+        scores: the names that `Progress.best` has at least, where it is a table; else it is one number.
     """
 
     run: Run
@@ -67,6 +68,7 @@ class State(NamedTuple):
     free: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    scores: tuple[str, ...] = ()
 
     def contents(self, progress: Progress) -> dict[str, Any]:
         """The file's dictionary."""
@@ -157,8 +159,9 @@ class State(NamedTuple):
         ours = {*known, *self.parts, *self.fixed, "rng", "options", "format"}
         progress = Progress(**known, more={name: value for name, value in saved.items() if name not in ours})
         whole = all(type(number) is int and number >= 0 for number in progress[:2])
-        tables = (progress.best, progress.more.get("row"), progress.more.get("scores"))
-        if not (whole and all(map(_are_scores, tables)) and _are_losses(progress.losses)):
+        rows = (progress.more.get("row"), progress.more.get("scores"))
+        right = _is_best(progress.best, self.scores) and all(row is None or _are_scores(row) for row in rows)
+        if not (whole and right and _are_losses(progress.losses)):
             raise InputError(f"{path}: the state of the run is damaged; resume from another checkpoint")
         return progress
 
@@ -188,10 +191,18 @@ def set_random_states(run: Run, saved: dict[str, Any]) -> None:
         checkpoint.set_generators(mine, run=run.generator)
 
 
+def _is_best(saved: Any, names: tuple[str, ...]) -> bool:
+    """Whether this is a number, or a table that has `names`, or nothing."""
+    if saved is None or not names:
+        return saved is None or type(saved) in (int, float)
+    return _are_scores(saved) and all(name in saved for name in names)
+
+
 def _are_scores(saved: Any) -> bool:
-    """Whether this is a number or a table of numbers, or nothing."""
-    numbers = saved.values() if isinstance(saved, Mapping) else () if saved is None else (saved,)
-    return all(isinstance(number, int | float) for number in numbers)
+    """Whether this is a table of numbers by name."""
+    return isinstance(saved, Mapping) and all(
+        isinstance(name, str) and type(number) in (int, float) for name, number in saved.items()
+    )
 
 
 def _are_losses(saved: Any) -> bool:

@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 
 from common.errors import InputError
 from common.files.atomic import natural
+from common.files.reading import check_pixels, open_file, open_image, size_of
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class Pictures(Sequence):
             raise InputError(f"{path} holds no pictures")
         self.places = [(file, 0) for file in files]
         if path.is_file():
-            with _reading(path), Image.open(path) as image:
+            with _reading(path), open_image(path) as image:
                 # In an MPO, as phones write photos, the further pictures are depths or previews.
                 count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
                 self.places = [(path, i) for i in range(count)]
@@ -88,7 +89,7 @@ class Pictures(Sequence):
 
     def __getitem__(self, index: int) -> Image.Image:
         file, frame = self.places[index]
-        with _reading(file), Image.open(file) as image:
+        with _reading(file), open_image(file) as image:
             image.seek(frame)
             return ImageOps.exif_transpose(image).convert("RGB")
 
@@ -190,7 +191,12 @@ def _container(path: Path) -> Any:
     import av
 
     # "file:" keeps FFmpeg from taking a name for a protocol
-    return av.open(f"file:{path}", metadata_errors="replace")
+    name = f"file:{path}"
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # a folder whose name is no UTF-8, which PyAV cannot say
+        return av.open(open_file(path), metadata_errors="replace")
+    return av.open(name, metadata_errors="replace")
 
 
 def _stream(container: Any, path: Path) -> Any:
@@ -201,6 +207,7 @@ def _stream(container: Any, path: Path) -> Any:
     streams = [stream for stream in container.streams.video if not stream.disposition & cover]
     if not streams:
         raise InputError(f"{path} has no video in it; choose a video, a picture or a folder of frames")
+    check_pixels(streams[0].width, streams[0].height, size_of(path), path)
     streams[0].thread_type = "AUTO"
     return streams[0]
 

@@ -313,7 +313,7 @@ def _start(grid: Grid, planned: PlannedRun, state: State, scripts: Path, jobs: i
     """Start a run; its output is added to its log. It keeps the grid's lock for as long as it lives."""
     words = command(planned, state, scripts)
     log = open(grid.log(planned), "ab")
-    log.write(f"$ {shlex.join(words)}\n".encode())
+    log.write(os.fsencode(f"$ {shlex.join(words)}\n"))
     log.flush()
     environment = {"PYTHONUNBUFFERED": "1", **os.environ}
     if jobs > 1:

@@ -101,9 +101,10 @@ def load_lifter(model: torch.nn.Module, path: Path, device: torch.device, form: 
     return saved
 
 
-def run_state(args: Any, run: Run, parts: Mapping[str, Any], folder: Path) -> State:
+def run_state(args: Any, run: Run, parts: Mapping[str, Any], folder: Path, scores: tuple[str, ...] = ()) -> State:
     """What a run saves as last.pth.tar and goes on from; its note and its baseline stay those it began with."""
-    return State(run, args, parts, folder / "last.pth.tar", free=("snapshot",), kept=("note", "pretrain"))
+    kept = ("note", "pretrain")
+    return State(run, args, parts, folder / "last.pth.tar", free=("snapshot",), kept=kept, scores=scores)
 
 
 class TextLog:
@@ -111,7 +112,7 @@ class TextLog:
 
     def __init__(self, path: Path, args: Any, columns: tuple[str, ...], epochs: int, active: bool):
         self.path, self.columns, self.active = path, columns, active
-        kept = path.read_text().splitlines()[2 : 2 + epochs] if epochs and path.exists() else []
+        kept = path.read_text("utf-8", "replace").splitlines()[2 : 2 + epochs] if epochs and path.exists() else []
         self.lines = [str(args), "\t".join(columns), *kept]
 
     def row(self, values: Mapping[str, float]) -> None:

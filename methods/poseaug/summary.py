@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.draw.colours import COLOURS, FLOOR, INK
-from common.errors import InputError
+from common.errors import InputError, printable
 from common.files.atomic import atomic_path, write_atomic
 from common.files.reading import load_yaml
 from common.run.log import read_metrics
@@ -380,7 +380,7 @@ def write_summary(folder: Path, groups: Sequence[Group], choice: str) -> list[Pa
     """Write summary.md, summary.csv and a chart for each group; returns the paths."""
     paths = [folder / "summary.md", folder / "summary.csv"]
     for path, text in zip(paths, (markdown(groups, choice), csv_text(groups, choice)), strict=True):
-        write_atomic(path, lambda file, text=text: file.write(text.encode()))
+        write_atomic(path, lambda file, text=text: file.write(printable(text).encode()))
     for i, group in enumerate(groups):
         same = [other for other in groups[:i] if other.dataset == group.dataset]
         name = re.sub(r"[^\w.-]+", "_", group.dataset) + f"_{len(same) + 1}" * bool(same)

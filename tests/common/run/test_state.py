@@ -36,7 +36,7 @@ def state(folder, seed: int = 0, **options) -> State:
         pool(x[:, :2], run.generator)
     parts = {"model_pos": lifter, "optimizer": adam[0], "adam": adam[1:], "pool": pool}
     parts["state_dict"] = {"dis.": first, "dis_temporal.": second}
-    return State(run, args, parts, folder / "last.bin", {"sizes": {"width": 3}})
+    return State(run, args, parts, folder / "last.bin", {"sizes": {"width": 3}}, scores=("a",))
 
 
 def numbers(of: State) -> dict:
