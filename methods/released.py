@@ -27,7 +27,7 @@ from common.synthetic.cross import ensure_cross
 from common.synthetic.dataset import ensure_named
 from methods import lifters
 
-BEST = "mlp_pose"  # what demo.py lifts people with
+BEST = "videopose_pose"  # what demo.py lifts people with
 AGREE = 0.1  # mm, of a score and its card
 SUBSET = 0.25  # share of each test sequence that the table is made of, on end
 

@@ -40,7 +40,7 @@ def test_names_and_cards(folder):
     assert released.names() == ["small"] and released.card("small")["command"] == "python run_baseline.py"
     assert options.saved_file("released/small") == folder / "small.pth"
     assert str(options.saved_file("released")) == "released" and str(options.saved_file("a/b.bin")) == "a/b.bin"
-    with pytest.raises(InputError, match="mlp_pose.pth is missing"):
+    with pytest.raises(InputError, match="videopose_pose.pth is missing"):
         released.best()
     with (folder / "small.pth").open("ab") as file:
         file.write(b" ")
