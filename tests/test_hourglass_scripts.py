@@ -197,7 +197,7 @@ def test_demo_on_cuda_finds_what_it_finds_on_the_cpu(trained, script):
 
 def test_interrupted_run_resumes_as_if_never_stopped(here, folder, script):
     """Stopped in mid-epoch, with workers, and bit for bit."""
-    words = (*TINY, *SMALLER, *EVERY_LOSS, "--num_epochs", 2)
+    words = (*TINY, *SMALLER, *EVERY_LOSS, "--num_epochs", 3)  # so that the signal comes before the end
     words += ("--num_workers", 1, "--lr_step", 1, "--print_iter", 1, "--threads", 1, "--val_intervals", 2)
     assert script("train_hourglass.py", "--exp_id", "whole", *words).status == 0
     err = interrupt(("train_hourglass.py", "--exp_id", "parts", *words), folder, "epoch 2 step 1/")
@@ -205,7 +205,7 @@ def test_interrupted_run_resumes_as_if_never_stopped(here, folder, script):
     done = script("train_hourglass.py", "--exp_id", "parts", "--resume", *words)
     assert done.status == 0, done.err
     rows = metric_rows(folder / "exp/whole")
-    assert metric_rows(folder / "exp/parts") == rows and [row["lr"] for row in rows] == [1e-3, 1e-4]
+    assert metric_rows(folder / "exp/parts") == rows and [row["lr"] for row in rows][:2] == [1e-3, 1e-4]
     first, second = (checkpoint.load(folder / f"exp/{name}/model_last.pth") for name in ("whole", "parts"))
     assert all(torch.equal(first["state_dict"][name], second["state_dict"][name]) for name in first["state_dict"])
 
