@@ -47,7 +47,7 @@ RELEASED = (
     ("--released", bool, False, "score the weights that come with this repository, each through what demo.py does"),
     ("--data-dir", Path, "data", "where data_3d_cmu.npz and data_3d_cmu2.npz may lie", "DIR"),
     ("--keypoints -k", str, "gt", "2D input of the sets with cameras: gt, noisy", "NAME"),
-    ("--check", bool, False, "fail where a score of -k gt is more than 0.1 mm off what the weight's card says"),
+    ("--check", bool, False, "fail where a score is more than 0.1 mm off what the weight's card says"),
     ("--ckpt", Path, None, "score these lifters, too", "FILE", {"nargs": "*", "default": []}),
     *RUN,
 )  # fmt: skip
@@ -68,6 +68,8 @@ def main() -> None:
         parser.error("give either run folders (or folders above them), or --grid FILE, or --released")
     if (args.run or args.jobs > 1) and not (args.grid and args.run):
         parser.error("--run needs --grid FILE, and --jobs needs --run")
+    if args.check and (args.keypoints != "gt" or not args.released):
+        parser.error("--check needs --released and the cards' 2D input, --keypoints gt")
     if args.released:
         return score_released(args)
     if not args.grid:

@@ -100,6 +100,11 @@ def facing(slopes: Tensor) -> Tensor:
     return so3_exp_exact(across * length.atan().unsqueeze(-1))
 
 
+def facing_hip(hip: Tensor, size: tuple[float, float], focal: float | None) -> Tensor:
+    """`facing` of the rays to hips (..., 2) in pixels; the other arguments as of `slopes_of` -> (..., 3, 3)."""
+    return facing(slopes_of(hip, size, focal))
+
+
 def mirror_input(inputs: Tensor, skeleton: Skeleton) -> Tensor:
     """The mirrored person in any form: (..., J, features) -> the same."""
     signs = [1.0] * inputs.shape[-1]

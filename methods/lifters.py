@@ -15,7 +15,7 @@ from torch.nn import functional as F
 import models
 from common.camera import normalise_screen
 from common.errors import InputError
-from common.lifter_input import LifterInput, facing, make_input, mirror_input, saved_form, slopes_of
+from common.lifter_input import LifterInput, facing_hip, make_input, mirror_input, saved_form, slopes_of
 from common.run import checkpoint
 from common.skeleton import H36M_16, H36M_17, convert, mirror
 from methods.adversarial import checkpoint as gan_checkpoint
@@ -162,7 +162,7 @@ def lift(
     device = next(network.parameters()).device
     pose = camera_poses(saved, network, input_of(saved, pixels, size, confidence, focal).to(device))
     if saved.form.sees == "pose" and size:
-        pose = pose @ facing(slopes_of(pixels[:, H36M_17.root], size, focal)).mT.to(pose)
+        pose = pose @ facing_hip(pixels[:, H36M_17.root], size, focal).mT.to(pose)
     return pose
 
 

@@ -12,7 +12,7 @@ import torch
 
 from common.draw import animation, page, turntable
 from common.errors import InputError
-from common.lifter_input import facing, slopes_of
+from common.lifter_input import facing_hip
 from common.run.options import number
 from common.run.run import Run
 from common.skeleton import H36M_17
@@ -131,7 +131,7 @@ def lift(
         pose = lifters.lift(saved, network, points, size, torch.from_numpy(found.confidence), focal).cpu().numpy()
     if found.own is None or not share:
         return pose
-    turns = facing(slopes_of(points[:, H36M_17.root], size, focal)).numpy() if size else np.eye(3)
+    turns = facing_hip(points[:, H36M_17.root], size, focal).numpy() if size else np.eye(3)
     return averaged(pose, found.own @ np.swapaxes(turns, -1, -2), share)
 
 

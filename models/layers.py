@@ -74,6 +74,7 @@ class Pointwise(nn.Module):
         return F.linear(rows, self.matrix, self.bias)
 
     def extra_repr(self) -> str:
+        """What `print` shows of the layer: sizes, and whether it has a bias."""
         out_features, in_features = self.weight.shape[:2]
         return f"{in_features}, {out_features}, bias={self.bias is not None}"
 

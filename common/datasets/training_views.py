@@ -26,6 +26,7 @@ ARM = 1.2  # metres: how far from the hip a hand may be
 SEEN_AT_ONCE = 1 << 16
 
 Look = Callable[..., Views]
+Seen = tuple[Tensor, Tensor, Tensor | None, Tensor | None]  # keypoints, root-relative poses, slopes, confidences
 
 
 def interval(text: str) -> str:
@@ -58,12 +59,8 @@ INPUT = (
     ("--confidences", bool, False, "the lifter also sees each joint's confidence"),
 )  # fmt: skip
 CAMERAS = (
-    (
-        "--cameras",
-        ("rig", "virtual"),
-        "rig",
-        "rig: the data set's cameras; virtual: in every step each pose is seen by a camera of its own, drawn at random",
-    ),
+    ("--cameras", ("rig", "virtual"), "rig",
+     "rig: the data set's cameras; virtual: in every step each pose is seen by a camera of its own, drawn at random"),
     _range("azimuth", "degrees around the person"),
     _range("pitch", "degrees by which it looks down; as --camera_pitch=-8,37"),
     _range("roll", "degrees"),
@@ -71,7 +68,7 @@ CAMERAS = (
     _range("focal", "focal length over the picture's width"),
     _range("aspect", "height of the picture over its width"),
     _range("place", "the hip from the middle of the picture, as a share of the half picture"),
-)
+)  # fmt: skip
 BONES = (("--vary_bones", number(float, 0, 0.9), 0.0, "virtual: largest relative change of a bone's length"),)
 VIEWS = (
     *CAMERAS,
@@ -168,17 +165,57 @@ def training_views(
         and root-relative poses (b, J, 3), metres, camera axes; for lifters that see the pose alone in axes of which the
         third is the ray to the hip, as they cannot know the camera's.
     """
-    form, ranges, signs = form_of(args), ranges_of(args), MIRRORED.to(run.device)
-    first, last, generator = train.first, train.last, run.generator
-    virtual = args.cameras == "virtual"
-    if not virtual:
-        keypoints, poses, confidence = screen_keypoints(train), train.targets(), train.confidence
-        slopes = ray_slopes(train) if form.sees == "direction" else None
-        if form.sees == "pose":
-            poses = train.relative @ turns_of(train)
+    form, signs, generator = form_of(args), MIRRORED.to(run.device), run.generator
+    first, last = train.first, train.last
     here = 0 if frames == 1 else frames - 1 if causal else frames // 2
+    virtual = args.cameras == "virtual"
+    look = _by_virtual_cameras(args, train, run, frames, here) if virtual else _by_rig(train, form)
 
-    def by_virtual_cameras(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def see(index: Tensor) -> tuple[Tensor, Tensor]:
+        rows = index
+        if frames > 1:
+            shape = {"size": (len(index),), "device": run.device, "generator": generator}
+            strides = torch.randint(1, args.vary_rate + 1, **shape) if args.vary_rate > 1 else None
+            rows = windows(index, first[index], last[index], frames, causal, strides)
+        points, target, rays, sure = look(index, rows)
+        if flip:
+            flipped = torch.rand(len(index), device=run.device, generator=generator) < 0.5
+            points = torch.where(flipped.view(-1, *[1] * (points.dim() - 1)), mirror(points, H36M_16), points)
+            target = torch.where(flipped.view(-1, 1, 1), mirror(target, H36M_16), target)
+            if rays is not None:
+                rays = torch.where(flipped.view(-1, *[1] * (rays.dim() - 1)), rays * signs, rays)
+        if args.detector_noise:
+            points, sure = detector_noise(points, args.detector_noise, generator)
+        return run.shard(make_input(form, points, rays, sure)), run.shard(target)
+
+    return see
+
+
+def _by_rig(train: PoseSet, form: LifterInput) -> Callable[[Tensor, Tensor], Seen]:
+    """How the data set's own cameras see frames (B,) and the windows around them, (B, F) or (B,)."""
+    keypoints, poses, confidence = screen_keypoints(train), train.targets(), train.confidence
+    slopes = ray_slopes(train) if form.sees == "direction" else None
+    if form.sees == "pose":
+        poses = train.relative @ turns_of(train)
+
+    def look(index: Tensor, rows: Tensor) -> Seen:
+        target = poses[index]
+        target = target - target[:, :1]  # in every step: a whole set's is 300 MB
+        rays, sure = (None if part is None else part[rows] for part in (slopes, confidence))
+        return keypoints[rows], target, rays, sure
+
+    return look
+
+
+def _by_virtual_cameras(
+    args: Any, train: PoseSet, run: Run, frames: int, here: int
+) -> Callable[[Tensor, Tensor], Seen]:
+    """As `_by_rig`, by cameras drawn at random, of bodies, poses and joints as various as the options say; here: which
+    of the F frames of a window is lifted.
+    """
+    form, ranges, generator = form_of(args), ranges_of(args), run.generator
+
+    def look_anew(_: Tensor, rows: Tensor) -> Seen:
         poses = train.poses[rows]
         if args.vary_bones:
             poses = vary_bones(poses, args.vary_bones, generator)
@@ -197,28 +234,6 @@ def training_views(
         if form.sees == "direction":
             guess = torch.rand(len(rows), *(1,) * (rays.dim() - 1), device=run.device, generator=generator) * 2 - 1
             rays = rays * FOCAL_GUESS**guess
-        return views.keypoints, target, rays
+        return views.keypoints, target, rays, None
 
-    def see(index: Tensor) -> tuple[Tensor, Tensor]:
-        rows = index
-        if frames > 1:
-            shape = {"size": (len(index),), "device": run.device, "generator": generator}
-            strides = torch.randint(1, args.vary_rate + 1, **shape) if args.vary_rate > 1 else None
-            rows = windows(index, first[index], last[index], frames, causal, strides)
-        if virtual:
-            points, target, rays = by_virtual_cameras(rows)
-        else:
-            points, target, rays = keypoints[rows], poses[index], None if slopes is None else slopes[rows]
-            target = target - target[:, :1]  # in every step: a whole set's is 300 MB
-        if flip:
-            flipped = torch.rand(len(index), device=run.device, generator=generator) < 0.5
-            points = torch.where(flipped.view(-1, *[1] * (points.dim() - 1)), mirror(points, H36M_16), points)
-            target = torch.where(flipped.view(-1, 1, 1), mirror(target, H36M_16), target)
-            if rays is not None:
-                rays = torch.where(flipped.view(-1, *[1] * (rays.dim() - 1)), rays * signs, rays)
-        sure = None if virtual or confidence is None else confidence[rows]
-        if args.detector_noise:
-            points, sure = detector_noise(points, args.detector_noise, generator)
-        return run.shard(make_input(form, points, rays, sure)), run.shard(target)
-
-    return see
+    return look_anew

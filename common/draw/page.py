@@ -98,25 +98,11 @@ def rows(recording: Recording) -> slice:
 
 
 def write_page(
-    path,
-    sequences: Mapping[str, Any],
-    skeleton: Skeleton | Mapping[str, Skeleton],
-    keypoints=None,
-    image=None,
-    fps: float = 25.0,
-    errors=None,
-    title: str = "3D human pose",
-    *,
-    frame: str = "world",
-    orientation=None,
-    skeleton_2d: Skeleton | None = None,
-    flat_title: str = "2D input",
-    metric: str = "MPJPE",
-    unit: str | None = "m",
-    place: str = "root",
-    truth: str = "truth",
-    about: str = "",
-) -> Path:
+    path, sequences: Mapping[str, Any], skeleton: Skeleton | Mapping[str, Skeleton], keypoints=None, image=None,
+    fps: float = 25.0, errors=None, title: str = "3D human pose", *, frame: str = "world", orientation=None,
+    skeleton_2d: Skeleton | None = None, flat_title: str = "2D input", metric: str = "MPJPE", unit: str | None = "m",
+    place: str = "root", truth: str = "truth", about: str = "",
+) -> Path:  # fmt: skip
     """Write a sequence as one HTML file that needs neither network nor other files.
 
     Args:

@@ -105,6 +105,7 @@ class Shown:
         self._stream, self._steers = stream, steers
 
     def write(self, text: str) -> int:
+        """Write the text as it can be shown; -> how long it is."""
         shown = text if self._steers else printable(text)
         try:
             self._stream.write(shown)
@@ -114,6 +115,7 @@ class Shown:
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
+        """`write` each of the lines."""
         for line in lines:
             self.write(line)
 

@@ -12,7 +12,6 @@ from common.video.layouts import layout_by_names
 
 log = logging.getLogger(__name__)
 
-
 FPS = 25.0  # frames per second, where neither the file nor the user says
 
 

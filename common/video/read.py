@@ -43,9 +43,7 @@ class KeypointFile(NamedTuple):
     size: tuple[int, int] | None  # width and height of the picture, where the file says
     fps: float | None  # where the file says
     times: np.ndarray | None = None  # (T,) float64, seconds from the start of the video; None: every 1 / fps
-    own: np.ndarray | None = (
-        None  # (T, 17, 3), the detector's own 3D, metres, along the ray; NaN where the person is away
-    )
+    own: np.ndarray | None = None  # (T, 17, 3), the detector's own 3D, metres, along the ray; NaN: away
 
     def seconds(self, fps: float) -> np.ndarray:
         """(T,) float64: when each frame is shown, from the start of the video; at `fps` where no times are known."""

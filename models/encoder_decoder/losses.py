@@ -114,6 +114,7 @@ class FeatureNet(ResNet):
         self.train()
 
     def train(self, mode: bool = True) -> "FeatureNet":
+        """Keep the statistics that the constructor was told, whatever the mode."""
         return super().train(self.batch_statistics)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
