@@ -1,6 +1,7 @@
 """What lifters see: the forms of their input and its mirror image."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -77,3 +78,28 @@ def test_facing_turns_the_axis_into_the_ray_and_no_further():
 def test_options_that_do_not_fit_the_weights(options, features):
     with pytest.raises(InputError, match=f"a.bin: its lifter takes {features} numbers"):
         saved_form(options, features, "a.bin")
+
+
+def test_a_pose_along_the_ray_is_turned_back_into_the_cameras_axes():
+    """What a lifter of the pose alone is trained on and what its poses are turned by are each other's inverse; of a
+    person in the middle of the picture neither changes anything.
+    """
+    camera = h36m_cameras()["S9"][0]
+    poses = torch.randn(6, 16, 3) * 0.3 + torch.tensor((0.9, -0.6, 4.0))
+    poses[0, 0, :2] = 0
+    pixels = poses[..., :2] / poses[..., 2:] * torch.tensor(camera.focal) + torch.tensor(camera.centre)
+    sequences = (Sequence("S9", "Walking", 0, 0, 6, camera, "tiny"),)
+    one = PoseSet(pixels, H36M_16, sequences, sequence_index(sequences), torch.arange(6), poses)
+    turns = seen(one, LifterInput("pose")).turns
+    along = one.relative @ turns
+    assert torch.allclose(along @ turns.mT, one.relative, atol=1e-6)
+    assert torch.allclose(along[0], one.relative[0], atol=1e-4) and not torch.allclose(along[1], one.relative[1])
+    hips = torch.nn.functional.normalize(poses[:, 0], dim=-1)
+    assert torch.allclose((hips[:, None] @ turns)[:, 0], torch.tensor((0.0, 0.0, 1.0)).expand(6, 3), atol=1e-4)
+    assert seen(one, LifterInput()).turns is None
+    unknown = replace(
+        one, keypoints=screen_keypoints(one), unit="screen", sequences=(sequences[0]._replace(camera=None),)
+    )
+    assert torch.allclose(
+        seen(unknown, LifterInput("pose")).turns[:, :, 2], facing(unknown.keypoints[:, 0] / 1.8)[:, :, 2]
+    )

@@ -176,3 +176,9 @@ def test_windows_stay_in_their_sequence(size, causal):
     expected = [naive_window(i, starts[owner[i]], lengths[owner[i]], size, causal) for i in index.tolist()]
     assert found.tolist() == expected
     assert found.dtype == torch.int64
+
+
+def test_windows_of_other_rates_take_every_second_frame():
+    index, first, last = torch.tensor([5, 5, 1]), torch.zeros(3, dtype=torch.long), torch.full((3,), 9)
+    found = windows(index, first, last, 5, strides=torch.tensor([1, 2, 2]))
+    assert found.tolist() == [[3, 4, 5, 6, 7], [1, 3, 5, 7, 9], [0, 0, 1, 3, 5]]

@@ -84,6 +84,7 @@ def test_the_table(folder, tmp_path, monkeypatch, script):
     assert all(len(cell.split(" / ")) == 3 for row in rows[2:] for cell in row[1:])
     assert "2D input gt" in done.out and "25% of each sequence" in done.out
     assert_refused(script("run_summary.py", "--released", "--grid", "x.yaml"), "or --released")
+    assert_refused(script("run_summary.py", "--released", "--check", "-k", "noisy"), "--keypoints gt")
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in options.RELEASED.glob("*.pth")))

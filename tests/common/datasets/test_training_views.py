@@ -17,6 +17,7 @@ from common.datasets.training_views import (
     training_views,
     virtual_views,
 )
+from common.lifter_input import facing
 from common.pose_set import PoseSet, Sequence, sequence_index
 from common.run.options import Parser
 from common.run.run import Run
@@ -140,3 +141,25 @@ def test_options_that_do_not_fit(words, said, capsys):
 def test_published_steps_see_the_sets_own_keypoints():
     seen = SimpleNamespace(**vars(options()))
     assert (seen.sees, seen.cameras, seen.detector_noise) == ("place", "rig", 0.0)
+
+
+@pytest.mark.parametrize("frames", [1, 9])
+def test_the_pose_alone_is_asked_for_along_the_ray(frames):
+    ranges = ("--cameras", "virtual", "--camera_focal=1,1")
+    index, here = torch.arange(60), () if frames == 1 else (frames // 2,)
+    points, target = training_views(options(*ranges), motion(), run(), frames)(index)
+    _, along = training_views(options(*ranges, "--sees", "pose"), motion(), run(), frames)(index)
+    slopes = points[(slice(None), *here, 0)] / 2  # in screen coordinates the focal length is 2 here
+    assert torch.allclose(along @ facing(slopes).mT, target, atol=1e-5) and not torch.allclose(along, target, atol=0.01)
+
+
+def test_windows_of_other_rates():
+    count, frames = 400, 5
+    at = torch.arange(count, dtype=torch.float32)[:, None, None].expand(count, 16, 2)
+    sequences = (Sequence("A", "Walk", 0, 0, count),)
+    poses = torch.zeros(count, 16, 3)
+    train = PoseSet(at, H36M_16, sequences, sequence_index(sequences), torch.arange(count), poses, unit="screen")
+    inputs, _ = training_views(options("--vary_rate", "3"), train, run(), frames)(torch.arange(50, 350))
+    steps = inputs[:, :, 0, 0].diff(dim=1)
+    assert torch.equal(steps, steps[:, :1].expand_as(steps)) and steps.unique().tolist() == [1, 2, 3]
+    assert torch.equal(inputs[:, frames // 2, 0, 0], torch.arange(50.0, 350.0))

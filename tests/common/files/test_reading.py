@@ -5,10 +5,12 @@ import os
 import pickle
 import struct
 import zipfile
+import zlib
 
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 from common.errors import InputError
 from common.files import reading
@@ -118,3 +120,18 @@ def test_one_line_for_whatever_a_reader_raises():
     ):
         with pytest.raises(InputError, match="^file"), reading.reading("file"):
             raise error
+
+
+def test_pictures_take_no_more_memory_than_their_bytes_explain(tmp_path):
+    """A PNG of a few bytes that claims 9,000 x 9,000 pixels; Pillow's own limit lies above that."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", 9000, 9000, 8, 2, 0, 0, 0)
+    chunks = (header, b"IDAT" + zlib.compress(bytes(8)), b"IEND")
+    parts = [struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks]
+    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    with pytest.raises(InputError, match="a picture of 9000 x 9000 pixels claims 648,000,000 bytes, in a file of"):
+        reading.open_image(tmp_path / "bomb.png")
+    Image.new("RGB", (640, 480)).save(tmp_path / "real.png")
+    assert reading.open_image(tmp_path / "real.png").size == (640, 480)
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(InputError, match="fifo"):
+        reading.open_image(tmp_path / "pipe.png")
