@@ -68,10 +68,13 @@ def load(path: str | Path) -> GanCheckpoint:
 def is_npz(path: str | Path) -> bool:
     """Whether a file is NumPy's archive; missing and other files are not."""
     path = Path(path)
-    if not path.is_file() or not zipfile.is_zipfile(path):
+    if not path.is_file():
         return path.suffix == ".npz"
-    with reading(path, "checkpoint"), zipfile.ZipFile(path) as archive:
-        return any(name.endswith(".npy") for name in archive.namelist())
+    with reading(path, "checkpoint"):
+        if not zipfile.is_zipfile(path):
+            return path.suffix == ".npz"
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(".npy") for name in archive.namelist())
 
 
 # ------------------------------------------------------------ Lightning

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import struct
 import sys
 import types
 
@@ -219,3 +220,10 @@ def test_odd_options(tmp_path, text):
     np.savez(tmp_path / "a.npz", **chainer_arrays(models.create("kudo_generator", width=8)))
     (tmp_path / "options.json").write_text(text)
     assert "options.json" in refusal(gan_checkpoint.load, tmp_path / "a.npz")
+
+
+def test_an_archive_whose_end_is_of_another_disk_is_one_line(tmp_path):
+    """Python looks at the end of a file to tell a zip archive, and some versions raise there."""
+    (tmp_path / "a.ckpt").write_bytes(struct.pack("<4sLQL", b"PK\x06\x07", 1, 0, 1) + b"PK\x05\x06" + bytes(18))
+    with pytest.raises(InputError, match=r"a\.ckpt is truncated, damaged or no"):
+        gan_checkpoint.is_npz(tmp_path / "a.ckpt")
